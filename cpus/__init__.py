@@ -1,0 +1,1 @@
+"""The kernel that runs on the hardware of ipc: allocators, page lists, IPIs, RCU, memcg."""

@@ -1,0 +1,1 @@
+"""The hardware: memory, atomics, locks, interrupts, clock. Knows nothing of slabs."""
