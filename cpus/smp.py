@@ -1,0 +1,393 @@
+"""kernel/smp.c: the call-single queues, csds, and the calls made with them.
+
+A request (csd) is linked into the target's lock-less queue; the vector only says that there is something. A csd belongs
+to one (sender, target) pair, as the kernel's cfd_data has them, and is locked while in use. The sender of a synchronous
+call waits for one word, `acks`: the requests still out, and a bit that says it sleeps. Whoever brings the count to zero
+wakes it only if that bit is set: no wake-up is lost, none is paid for by a sender that still spins, and there is one
+per broadcast.
+
+A waiter has its interrupts on and serves them: two CPUs that call each other would wait for ever otherwise.
+"""
+
+import cython
+from cython.cimports.cpus.cpu import LAT_CALL_MANY, LAT_IPI, LAT_KICK, cpu_of, cpu_online_mask, this_cpu
+from cython.cimports.cpus.events import EV_CALL_BEGIN, EV_CALL_END, EV_CSD_ENTRY, EV_CSD_EXIT, EV_CSD_QUEUE
+from cython.cimports.cpus.switches import CALL_MULTICAST, CALL_MULTICAST_ALWAYS
+from cython.cimports.cpus.vmstat import CSD_TIMEOUTS, IPIS_AVOIDED_EMPTY, IPIS_SENT, KICKS
+from cython.cimports.ipc.atomic import (
+    atomic_fetch_add,
+    barrier,
+    cmpxchg,
+    cmpxchg_ptr,
+    read_once,
+    read_once_ptr,
+    smp_load_acquire,
+    smp_mb,
+    smp_store_release,
+    spin_pause,
+    write_once,
+    xchg,
+    xchg_ptr,
+)
+from cython.cimports.ipc.boost import SWITCH_BOOST, boost_sender
+from cython.cimports.ipc.clock import get_cycles
+from cython.cimports.ipc.cpumask import (
+    cpumask_and,
+    cpumask_clear,
+    cpumask_clear_cpu,
+    cpumask_next,
+    cpumask_set_cpu,
+    cpumask_test_cpu,
+    cpumask_weight,
+)
+from cython.cimports.ipc.gate import KEEP_SLOT_NS, gate_close, gate_enter, gate_leave, gate_open, the_gate
+from cython.cimports.ipc.histogram import histogram_add
+from cython.cimports.ipc.interrupt import (
+    local_irq_restore,
+    local_irq_save,
+    poll_interrupts,
+    preempt_disable,
+    preempt_enable,
+    raise_mask,
+    raise_vector,
+)
+from cython.cimports.ipc.memory import heap_alloc, segment, switch_on, switch_value
+from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, wake_cpu
+from cython.cimports.ipc.processor import (
+    CALL_FUNCTION_SINGLE_VECTOR,
+    CALL_FUNCTION_VECTOR,
+    WAIT_CSD,
+    WAIT_NONE,
+    private,
+    processor_of,
+)
+from cython.cimports.ipc.trace import trace
+
+if not cython.compiled:
+    raise ImportError("cpus.smp is not built; run `make setup`")
+
+
+def llist_add(head, entry):
+    """Push onto a lock-less list whose links are the entries' first words. True if it was empty."""
+    link = cython.cast(cython.pointer(cython.p_void), entry)
+    first = read_once_ptr(head)
+    while True:
+        link[0] = first
+        seen = cmpxchg_ptr(head, first, entry)
+        if seen == first:
+            return first == cython.NULL
+        first = seen
+
+
+def llist_del_all_reversed(head):
+    """Take the whole list, oldest first."""
+    entry = xchg_ptr(head, cython.NULL)
+    done: cython.p_void = cython.NULL
+    while entry != cython.NULL:
+        link = cython.cast(cython.pointer(cython.p_void), entry)
+        following = link[0]
+        link[0] = done
+        done = entry
+        entry = following
+    return done
+
+
+def csds_of(c):
+    """This sender's csds, one per target; made at its first call, since all of them are N squared. NULL: no memory."""
+    if c.cfd == cython.NULL:
+        c.cfd = cython.cast(
+            cython.pointer(call_single_data), heap_alloc(segment().nr_cpus * cython.sizeof(call_single_data))
+        )
+    return c.cfd
+
+
+def csd_lock(c, csd):
+    """Wait until the previous use of this csd is over, and take it."""
+    while read_once(cython.address(csd.flags)) & CSD_FLAG_LOCK:
+        flags = read_once(cython.address(csd.flags))
+        seen = park_begin(cython.address(c.hw))
+        if flags & CSD_FLAG_LOCK and cmpxchg(cython.address(csd.flags), flags, flags | CSD_FLAG_WAITER) == flags:
+            park(cython.address(c.hw), seen, PARK_NS)
+        park_end(cython.address(c.hw))
+    csd.flags = CSD_FLAG_LOCK
+
+
+def csd_unlock(csd):
+    sender = csd.sender
+    if xchg(cython.address(csd.flags), 0) & CSD_FLAG_WAITER:
+        wake_cpu(processor_of(sender))
+
+
+def acknowledge(csd):
+    """Unlock a synchronous request and take it off its sender's count. The csd is the sender's again after the first
+    line, so only the sender's own words are touched below; a spurious wake-up is harmless."""
+    sender = cpu_of(csd.sender)
+    if xchg(cython.address(csd.flags), 0) & CSD_FLAG_LOCK == 0:
+        return
+    write_once(cython.address(sender.acked_at), get_cycles())
+    if atomic_fetch_add(cython.address(sender.acks), -1) == ACK_SLEEPER + 1:
+        wake_cpu(cython.address(sender.hw))
+
+
+def run_request(c, csd):
+    func = csd.func
+    info = csd.info
+    trace(EV_CSD_ENTRY, cython.cast(cython.ulong, csd))
+    c.csd_run += 1
+    if read_once(cython.address(csd.flags)) & CSD_FLAG_SYNCHRONOUS:
+        func(info)
+        trace(EV_CSD_EXIT, cython.cast(cython.ulong, csd))
+        acknowledge(csd)
+    else:
+        csd_unlock(csd)
+        func(info)
+        trace(EV_CSD_EXIT, 0)
+
+
+def handle_call_function(me, vectors):
+    """generic_smp_call_function_single_interrupt: run all that is queued, first come first served."""
+    c = cython.cast(cython.pointer(cpu), me)
+    csd = cython.cast(cython.pointer(call_single_data), llist_del_all_reversed(cython.address(c.call_single_queue)))
+    while csd != cython.NULL:
+        following = csd.next
+        c.serving = csd
+        barrier()
+        run_request(c, csd)
+        csd = following
+    c.serving = cython.NULL
+
+
+def enqueue(c, csd, target, func, info, flags):
+    """Queue one request; true if the target's queue was empty."""
+    csd.func = func
+    csd.info = info
+    csd.sender = c.hw.id
+    csd.target = target
+    csd.since = get_cycles()
+    smp_store_release(cython.address(csd.flags), flags)
+    c.csd_enqueued += 1
+    trace(EV_CSD_QUEUE, cython.cast(cython.ulong, csd))
+    was_empty: cython.bint = llist_add(cython.address(cpu_of(target).call_single_queue), csd)
+    if cpu_of(target).hw.dead:
+        complete_requests_of_dead(target)
+    return was_empty
+
+
+def complete_requests_of_dead(cpu):
+    """Answer for a CPU that died: what it was serving, and what is still queued. Whoever waits for it goes on."""
+    dead = cpu_of(cpu)
+    done = 0
+    for lists in range(2):
+        if lists == 0:
+            csd = cython.cast(cython.pointer(call_single_data), xchg_ptr(cython.address(dead.serving), cython.NULL))
+        else:
+            csd = cython.cast(
+                cython.pointer(call_single_data), llist_del_all_reversed(cython.address(dead.call_single_queue))
+            )
+        while csd != cython.NULL:
+            following = csd.next
+            dead.csd_refused += 1
+            done += 1
+            if read_once(cython.address(csd.flags)) & CSD_FLAG_SYNCHRONOUS:
+                acknowledge(csd)
+            else:
+                csd_unlock(csd)
+            csd = following
+    return done
+
+
+def look_after_overdue(c):
+    """What was not answered in time is rung again: a lost signal costs a delay, never a hang."""
+    for target in range(segment().nr_cpus):
+        csd = cython.address(c.cfd[target])
+        if read_once(cython.address(csd.flags)) & CSD_FLAG_LOCK:
+            if cpu_of(target).hw.dead:
+                complete_requests_of_dead(target)
+            elif cpu_of(target).hw.pending != 0:
+                private().overdue(processor_of(target))
+            if get_cycles() - csd.since > CSD_TIMEOUT_S * 1000000 * segment().cycles_per_us:
+                c.counter[CSD_TIMEOUTS] += 1
+                csd.since = get_cycles()
+
+
+def wait_for_acks(c, targets):
+    """csd_lock_wait for all requests of a synchronous call. Spins only for a single target: a broadcast's targets may
+    need this very core."""
+    me = cython.address(c.hw)
+    start = get_cycles()
+    spin = CSD_SPIN_US * segment().cycles_per_us if targets == 1 else 0
+    while smp_load_acquire(cython.address(c.acks)) != 0 and get_cycles() - start < spin:
+        spin_pause()
+        poll_interrupts(me)
+    if smp_load_acquire(cython.address(c.acks)) == 0:
+        return
+    me.waiting_since = start
+    me.waiting_for = WAIT_CSD
+    overdue = private().overdue_ns
+    nap = KEEP_SLOT_NS if KEEP_SLOT_NS < overdue else overdue
+    slept: cython.long = 0
+    while True:
+        seen = park_begin(me)
+        acks = read_once(cython.address(c.acks))
+        if acks & ~cython.cast(cython.long, ACK_SLEEPER) == 0:
+            break
+        if acks & ACK_SLEEPER or cmpxchg(cython.address(c.acks), acks, acks | ACK_SLEEPER) == acks:
+            park(me, seen, nap)
+            slept = (get_cycles() - start) // segment().cycles_per_us * 1000
+        if slept >= KEEP_SLOT_NS and me.sending == 0 and me.slot >= 0:
+            gate_leave(me)
+        if slept >= overdue:
+            look_after_overdue(c)
+            overdue = slept + private().overdue_ns
+    park_end(me)
+    smp_load_acquire(cython.address(c.acks))
+    write_once(cython.address(c.acks), 0)
+    gate_enter(me, True)
+    me.waiting_for = WAIT_NONE
+
+
+def do_nothing(info):
+    pass
+
+
+def smp_call_function_single(cpu, func, info, wait):
+    c = this_cpu()
+    if cpu == c.hw.id:
+        flags = local_irq_save()
+        func(info)
+        local_irq_restore(flags)
+        return 0
+    if not cpumask_test_cpu(cpu, cpu_online_mask()) or csds_of(c) == cython.NULL:
+        c.csd_refused += 1
+        return -1
+    preempt_disable()
+    start = get_cycles()
+    csd = cython.address(c.cfd[cpu]) if wait else cython.address(c.csd)
+    csd_lock(c, csd)
+    if wait:
+        write_once(cython.address(c.acks), 1)
+    c.counter[IPIS_SENT] += 1
+    # since v2.6.39, the vector is raised only if the queue was empty before, in every modelled version
+    if enqueue(c, csd, cpu, func, info, CSD_FLAG_LOCK | (CSD_FLAG_SYNCHRONOUS if wait else 0)):
+        raise_vector(processor_of(cpu), CALL_FUNCTION_SINGLE_VECTOR)
+    if wait:
+        wait_for_acks(c, 1)
+        histogram_add(cython.address(c.latency[LAT_IPI]), c.acked_at - start)
+    preempt_enable()
+    return 0
+
+
+def smp_call_function_many(mask, func, info, wait):
+    """Call `func` on every online CPU of the mask but this one. The mask is copied first, so callers may race on it.
+
+    Returns the number of CPUs called, or -1 when no memory was left for the csds.
+    """
+    c = this_cpu()
+    targets: cpumask
+    preempt_disable()
+    cpumask_and(cython.address(targets), mask, cpu_online_mask())
+    if c.hw.id >= 0:
+        cpumask_clear_cpu(c.hw.id, cython.address(targets))
+    count = cpumask_weight(cython.address(targets))
+    if count == 0:
+        preempt_enable()
+        return 0
+    if count == 1:
+        smp_call_function_single(cpumask_next(-1, cython.address(targets)), func, info, wait)
+        preempt_enable()
+        return 1
+    if csds_of(c) == cython.NULL:
+        preempt_enable()
+        return -1
+    call_targets(c, cython.address(targets), count, func, info, wait)
+    preempt_enable()
+    return count
+
+
+def call_targets(c, targets, count, func, info, wait):
+    start = get_cycles()
+    trace(EV_CALL_BEGIN, count)
+    if wait:
+        write_once(cython.address(c.acks), count)
+        gate_close(cython.address(c.hw))
+        if switch_on(SWITCH_BOOST):
+            boost_sender(True)
+    queue_for_targets(c, targets, func, info, CSD_FLAG_LOCK | (CSD_FLAG_SYNCHRONOUS if wait else 0))
+    c.counter[IPIS_SENT] += count
+    raise_mask(targets.bits, CALL_FUNCTION_VECTOR)
+    if wait:
+        wait_for_acks(c, count)
+        histogram_add(cython.address(c.latency[LAT_CALL_MANY]), c.acked_at - start)
+        gate_open(cython.address(c.hw))
+        if switch_on(SWITCH_BOOST):
+            boost_sender(False)
+    trace(EV_CALL_END, count)
+
+
+def queue_for_targets(c, targets, func, info, flags):
+    """Queue a request for each target; those that need no interrupt are taken out of the mask."""
+    # since v4.14, smp: only CPUs whose queue was empty are interrupted; before, the whole mask is (Aaron Lu 2017)
+    always: cython.bint = switch_value(CALL_MULTICAST) == CALL_MULTICAST_ALWAYS
+    cpu: cython.long = cpumask_next(-1, targets)
+    while cpu >= 0:
+        csd = cython.address(c.cfd[cpu])
+        csd_lock(c, csd)
+        if not enqueue(c, csd, cpu, func, info, flags) and not always:
+            targets.bits[cpu >> 6] &= ~(cython.cast(cython.ulong, 1) << (cpu & 63))
+        cpu = cpumask_next(cpu, targets)
+
+
+def smp_call_function(func, info, wait):
+    return smp_call_function_many(cpu_online_mask(), func, info, wait)
+
+
+def on_each_cpu(func, info, wait):
+    return on_each_cpu_mask(cpu_online_mask(), func, info, wait)
+
+
+def on_each_cpu_mask(mask, func, info, wait):
+    """The others first, their answers included, then this CPU if it is in the mask. The coordinator is in none."""
+    c = this_cpu()
+    local: cython.bint = c.hw.id >= 0 and cpumask_test_cpu(c.hw.id, mask)
+    called = smp_call_function_many(mask, func, info, wait)
+    if local:
+        flags = local_irq_save()
+        func(info)
+        local_irq_restore(flags)
+    return called
+
+
+def on_each_cpu_cond(cond, func, info, wait, fail_mask):
+    """Call `func` where `cond(cpu, info)`, evaluated here and racily, says so. fail_mask: the cpumask's allocation has
+    failed, so one CPU is called after the other."""
+    mask: cpumask
+    cpumask_clear(cython.address(mask))
+    preempt_disable()
+    called: cython.int = 0
+    c = this_cpu()
+    cpu: cython.long = cpumask_next(-1, cpu_online_mask())
+    while cpu >= 0:
+        if not cond(cpu, info):
+            c.counter[IPIS_AVOIDED_EMPTY] += cpu != c.hw.id
+        elif fail_mask:
+            called += cpu != c.hw.id
+            smp_call_function_single(cpu, func, info, True)
+        else:
+            cpumask_set_cpu(cpu, cython.address(mask))
+        cpu = cpumask_next(cpu, cpu_online_mask())
+    if not fail_mask:
+        called = on_each_cpu_mask(cython.address(mask), func, info, wait)
+    preempt_enable()
+    return called
+
+
+def kick_all_cpus_sync():
+    """Make every other CPU take an interrupt: after it none is inside an irq-off section that began before."""
+    c = this_cpu()
+    smp_mb()
+    start = get_cycles()
+    c.counter[KICKS] += 1
+    called = smp_call_function(do_nothing, cython.NULL, True)
+    if called > 0:
+        histogram_add(cython.address(c.latency[LAT_KICK]), c.acked_at - start)
+    return called
