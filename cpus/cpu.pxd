@@ -10,6 +10,7 @@ from ipc.processor cimport (
     COORDINATOR, CPU_STRIDE, MODE_IDLE, MODE_KERNEL, MODE_USER, processor, processor_of, this_processor,
 )
 from cpus.smp_types cimport call_single_data
+from cpus.rcu_types cimport rcu_head
 from cpus.vmstat cimport NR_COUNTERS
 
 cdef enum:
@@ -92,17 +93,19 @@ cdef struct cpu:
     long node                     # NUMA node
     vint in_exit_work             # the exit hook does not nest
     vint in_kworker               # a kworker runs: no task context
+    vint in_softirq               # callbacks run: nothing may sleep
     int softirq_pending
     int work_backlog              # own items taken from work_list and not yet run
     void *work_head               # those items, oldest first
     void *work_tail
     # RCU-sched (cpus/rcu).
-    vlong qs_seq                  # quiescent states passed
-    vlong eqs                     # extended quiescent state: idle, or stopped by the gate in user mode
-    void *rcu_head                # callbacks, oldest first
-    void *rcu_tail
+    vlong rcu_reported            # the last grace period that this CPU has answered for
+    vlong rcu_snapshot            # its hw.dynticks when that grace period began
+    rcu_head *rcu_callbacks       # oldest first
+    rcu_head *rcu_tail
     vlong rcu_count               # callbacks queued
-    long rcu_done                 # callbacks run
+    vlong rcu_done                # callbacks run
+    rcu_head rcu_barrier_head     # marker that rcu_barrier() queues behind them
     long ticks                    # timer interrupts taken
     # Counters (cpus/vmstat), plain increments with interrupts off.
     long counter[NR_COUNTERS]

@@ -11,8 +11,8 @@ from cython.cimports.cpus.rcu import note_quiescent_state, rcu_softirq
 from cython.cimports.cpus.smp import handle_call_function, llist_add, llist_del_all_reversed
 from cython.cimports.cpus.vmstat import TASK_MIGRATIONS
 from cython.cimports.cpus.workqueue import run_kworkers
-from cython.cimports.ipc.atomic import read_once, read_once_ptr, smp_load_acquire, smp_mb, smp_store_release, spin_pause
-from cython.cimports.ipc.gate import RESCHED, gate_enter, gate_leave, gate_stop, timer_interrupt
+from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, read_once_ptr, smp_load_acquire, smp_store_release, spin_pause
+from cython.cimports.ipc.gate import RESCHED, arm_timer, gate_enter, gate_leave, gate_stop, timer_interrupt
 from cython.cimports.ipc.interrupt import poll_interrupts, raise_vector
 from cython.cimports.ipc.memory import heap_alloc
 from cython.cimports.ipc.park import complete
@@ -46,7 +46,10 @@ def reschedule_interrupt(me, vectors):
 
 
 def timer_vector(me, vectors):
-    cython.cast(cython.pointer(cpu), me).ticks += 1
+    c = cython.cast(cython.pointer(cpu), me)
+    c.ticks += 1
+    if c.rcu_count:
+        c.softirq_pending = 1  # a look whether a grace period has ended for them
     timer_interrupt(me, vectors)
 
 
@@ -62,13 +65,10 @@ def stop_if_slice_over(me):
     if me.need_resched & SLICE_OVER == 0:
         return
     me.need_resched &= ~SLICE_OVER
-    c = cython.cast(cython.pointer(cpu), me)
     if me.mode == MODE_USER:
-        c.eqs = 1
-        smp_mb()
+        atomic_fetch_add(cython.address(me.dynticks), 1)
         gate_stop(me)
-        c.eqs = 0
-        smp_mb()
+        atomic_fetch_add(cython.address(me.dynticks), 1)
     else:
         gate_stop(me)
 
@@ -176,7 +176,10 @@ def work_until_mail(c):
     while has_work(c):
         if segment().shutting_down:
             return MAIL_EXIT
-        gate_enter(me, False)
+        if me.slot < 0:
+            atomic_fetch_add(cython.address(me.dynticks), 1)  # nothing is begun while it waits for its host core
+            gate_enter(me, False)
+            atomic_fetch_add(cython.address(me.dynticks), 1)
         me.mode = MODE_KERNEL
         me.need_resched = 0
         note_quiescent_state(c)
@@ -196,17 +199,17 @@ def idle(c):
     me = cython.address(c.hw)
     gate_leave(me)
     me.mode = MODE_IDLE
-    c.eqs = 1
-    smp_mb()
+    atomic_fetch_add(cython.address(me.dynticks), 1)
     while True:
         private().idle_begin(me)
         poll_interrupts(me)
         if has_work(c):
             break
+        if c.rcu_count:
+            arm_timer(me)  # a CPU with callbacks keeps its tick
         private().idle_wait(me)
     private().idle_end(me)
-    c.eqs = 0
-    smp_mb()
+    atomic_fetch_add(cython.address(me.dynticks), 1)
     me.mode = MODE_KERNEL
 
 
@@ -235,6 +238,7 @@ def init_cpus(nodes: int) -> bool:
             return False
         c.node = id * nodes // count if id >= 0 else 0
         c.hw.mode = MODE_KERNEL if id < 0 else MODE_IDLE
+        c.hw.dynticks = 1
         c.mail.done.waiter = COORDINATOR
     return True
 

@@ -2,6 +2,9 @@
 
 import cython
 from cython.cimports.cpus.locks import init_locks
+from cython.cimports.cpus.rcu import init_rcu
+from cython.cimports.ipc.clock import get_cycles
+from cython.cimports.ipc.memory import segment
 
 from cpus import workqueue
 
@@ -11,4 +14,5 @@ if not cython.compiled:
 
 def start_kernel() -> bool:
     """Locks, workqueues, memory, slab caches, memcgs, in this order. False when the segment is too small."""
-    return init_locks() == 0 and workqueue.init_workqueues()
+    segment().boot_cycles = get_cycles()
+    return init_locks() == 0 and init_rcu() == 0 and workqueue.init_workqueues()

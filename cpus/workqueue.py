@@ -13,11 +13,11 @@ from cython.cimports.cpus.smp import llist_add, llist_del_all_reversed
 from cython.cimports.cpus.vmstat import WORK_RUN
 from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, read_once_ptr, write_once, xchg
 from cython.cimports.ipc.cpumask import cpumask_next
-from cython.cimports.ipc.gate import RESCHED, gate_enter, gate_leave
+from cython.cimports.ipc.gate import RESCHED
 from cython.cimports.ipc.interrupt import raise_vector
 from cython.cimports.ipc.lock import spin_lock_init, spin_lock_irqsave, spin_unlock_irqrestore
 from cython.cimports.ipc.memory import heap_alloc, segment
-from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, wake_cpu
+from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, sleep_begin, sleep_end, wake_cpu
 from cython.cimports.ipc.processor import (
     COORDINATOR,
     RESCHEDULE_VECTOR,
@@ -169,7 +169,7 @@ def flush_workqueue(wq):
     write_once(cython.address(wq.flushers), me.id + 2)
     me.waiting_for = WAIT_COMPLETION
     me.waiting_on = cython.cast(cython.long, wq)
-    gate_leave(me)
+    sleep_begin(me)
     while True:
         seen = park_begin(me)
         if read_once(cython.address(wq.finished)) == read_once(cython.address(wq.queued)):
@@ -178,7 +178,7 @@ def flush_workqueue(wq):
             continue
         park(me, seen, PARK_NS)
     park_end(me)
-    gate_enter(me, True)
+    sleep_end(me)
     me.waiting_for = WAIT_NONE
     write_once(cython.address(wq.flushers), 0)
 
@@ -189,9 +189,9 @@ def run_own_items():
     collect_items(me)
     if me.work_head == cython.NULL:
         return False
-    gate_enter(cython.address(me.hw), True)
+    sleep_end(cython.address(me.hw))
     run_kworkers(me)
-    gate_leave(cython.address(me.hw))
+    sleep_begin(cython.address(me.hw))
     return True
 
 

@@ -1,7 +1,7 @@
 """The interrupt controller. The way of an IPI: raise_vector -> the transport's ring -> on_signal -> take_interrupts."""
 
 import cython
-from cython.cimports.ipc.atomic import atomic_fetch_or, xchg
+from cython.cimports.ipc.atomic import atomic_fetch_add, atomic_fetch_or, xchg
 from cython.cimports.ipc.boost import boost_lower
 from cython.cimports.ipc.cpumask import next_bit
 from cython.cimports.ipc.gate import gate_exit_check
@@ -69,12 +69,17 @@ def serve_pending(me):
         vectors: cython.long = xchg(cython.address(me.pending), 0)
         me.in_interrupt += 1
         me.heartbeat += 1
+        asleep: cython.bint = me.dynticks & 1 == 0  # a handler is a reader, though it interrupts an idle CPU
+        if asleep:
+            atomic_fetch_add(cython.address(me.dynticks), 1)
         count_taken(me, vectors)
         trace(EV_IPI_ENTRY, vectors)
         for i in range(NR_VECTORS):
             if vectors >> i & 1:
                 private().handler[i](me, vectors)
         trace(EV_IPI_EXIT, vectors)
+        if asleep:
+            atomic_fetch_add(cython.address(me.dynticks), 1)
         me.in_interrupt -= 1
         barrier()
         me.irq_off = 0

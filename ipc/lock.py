@@ -15,11 +15,10 @@ from cython.cimports.ipc.atomic import (
 )
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import clear_bit, next_bit, set_bit
-from cython.cimports.ipc.gate import gate_enter, gate_leave
 from cython.cimports.ipc.histogram import histogram_add
 from cython.cimports.ipc.host import futex_wait, futex_wake
 from cython.cimports.ipc.memory import heap_alloc, segment
-from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, wake_cpu
+from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, sleep_begin, sleep_end, wake_cpu
 from cython.cimports.ipc.processor import MAX_HELD_LOCKS, WAIT_MUTEX, WAIT_NONE, processor_of, this_processor
 from cython.cimports.ipc.trace import EV_LOCK_RELEASED, EV_LOCK_TAKEN, EV_LOCK_WAIT, trace
 
@@ -172,7 +171,7 @@ def wait_for_mutex(me, lock):
     me.waiting_on = cython.cast(cython.long, lock)
     me.waiting_for = WAIT_MUTEX
     note_waiter(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits), True)
-    gate_leave(me)
+    sleep_begin(me)
     while True:
         seen = park_begin(me)
         if cmpxchg(cython.address(lock.owner), 0, mine) == 0:
@@ -180,7 +179,7 @@ def wait_for_mutex(me, lock):
         park(me, seen, PARK_NS)
     park_end(me)
     note_waiter(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits), False)
-    gate_enter(me, True)
+    sleep_end(me)
     me.waiting_for = WAIT_NONE
 
 
@@ -264,7 +263,7 @@ def take_rwsem(me, lock, write):
         me.waiting_on = cython.cast(cython.long, lock)
         me.waiting_for = WAIT_MUTEX
         note_waiter(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits), True)
-        gate_leave(me)
+        sleep_begin(me)
         while True:
             seen = park_begin(me)
             if try_rwsem(lock, write):
@@ -272,7 +271,7 @@ def take_rwsem(me, lock, write):
             park(me, seen, PARK_NS)
         park_end(me)
         note_waiter(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits), False)
-        gate_enter(me, True)
+        sleep_end(me)
         me.waiting_for = WAIT_NONE
         waited = get_cycles() - start
     count_taken(me, lock.lock_class, lock.detail, waited)

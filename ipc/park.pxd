@@ -12,8 +12,9 @@
 #
 # No wake-up is lost: `sleeping` and `event` are read or written before CONDITION is looked at, and the waker changes
 # CONDITION before `event`. Every wait has a limit after which it looks again: a CPU may have died meanwhile.
-from ipc.atomic cimport atomic_fetch_add_int, read_once_int, smp_mb
+from ipc.atomic cimport atomic_fetch_add, atomic_fetch_add_int, read_once_int, smp_mb
 from ipc.host cimport futex_wake
+from ipc.gate cimport gate_enter, gate_leave
 from ipc.processor cimport processor
 
 cdef enum:
@@ -26,6 +27,18 @@ cdef struct completion:
 cdef void park(processor *me, int seen, long timeout_ns) noexcept nogil
 cdef void complete(completion *c) noexcept nogil
 cdef void wait_for_completion(completion *c) noexcept nogil
+
+cdef inline void sleep_begin(processor *me) noexcept nogil:
+    """This context goes to sleep of its own will: a context switch, so its host core goes to another CPU, and nobody
+    who waits for it to leave its read-side sections (RCU) need wait any longer."""
+    if me.irq_off == 0 and me.preempt_count == 0:
+        atomic_fetch_add(&me.dynticks, 1)
+    gate_leave(me)
+
+cdef inline void sleep_end(processor *me) noexcept nogil:
+    gate_enter(me, True)
+    if me.irq_off == 0 and me.preempt_count == 0:
+        atomic_fetch_add(&me.dynticks, 1)
 
 cdef inline int park_begin(processor *me) noexcept nogil:
     me.sleeping = 1

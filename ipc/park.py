@@ -3,7 +3,6 @@
 import cython
 from cython.cimports.ipc.atomic import smp_load_acquire, vlong, xchg
 from cython.cimports.ipc.clock import get_cycles
-from cython.cimports.ipc.gate import gate_enter, gate_leave
 from cython.cimports.ipc.host import futex_wait
 from cython.cimports.ipc.interrupt import poll_interrupts
 from cython.cimports.ipc.processor import WAIT_COMPLETION, WAIT_NONE, processor_of, this_processor
@@ -34,12 +33,12 @@ def wait_for_completion(c):
     me.waiting_since = get_cycles()
     me.waiting_on = cython.cast(cython.long, c)
     me.waiting_for = WAIT_COMPLETION
-    gate_leave(me)
+    sleep_begin(me)
     while True:
         seen = park_begin(me)
         if smp_load_acquire(cython.cast(cython.pointer(vlong), cython.address(c.done))):
             break
         park(me, seen, PARK_NS)
     park_end(me)
-    gate_enter(me, True)
+    sleep_end(me)
     me.waiting_for = WAIT_NONE

@@ -80,7 +80,8 @@ cdef struct processor:
     vlong waiting_since
     vlong waiting_on              # a CPU, a lock's address, by reason
     long heartbeat                # interrupts taken and loops made: moves while the CPU is alive
-    long _pad5[4]
+    vlong dynticks                # even: idle, asleep or stopped in user mode; changes with full barriers
+    long _pad5[3]
     void *held[MAX_HELD_LOCKS]    # locks held or about to be taken, in order
     irq_stats irqs
 
