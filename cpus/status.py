@@ -2,6 +2,7 @@
 
 import cython
 from cython.cimports.cpus.cpu import NR_LATENCIES, cpu_of
+from cython.cimports.cpus.smp import CSD_FLAG_LOCK
 from cython.cimports.cpus.vmstat import NR_COUNTERS
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import cpumask_test_cpu
@@ -17,7 +18,7 @@ from cython.cimports.ipc.lock import (
     spinlock,
 )
 from cython.cimports.ipc.memory import segment
-from cython.cimports.ipc.processor import MAX_HELD_LOCKS, NR_VECTORS, processor_of
+from cython.cimports.ipc.processor import MAX_HELD_LOCKS, NR_VECTORS, WAIT_CSD, WAIT_MUTEX, processor_of
 from cython.cimports.ipc.trace import event_ring
 
 from cpus.cpu import LATENCIES
@@ -87,6 +88,31 @@ def status(id: int) -> dict:
         "online": cpumask_test_cpu(id, cython.address(segment().online)),
         "dead": me.dead != 0,
     }
+
+
+def waiting_longer_than(nanoseconds: int) -> list:
+    """Contexts that have waited for acks or a lock for longer than this."""
+    limit: cython.long = nanoseconds // 1000 * segment().cycles_per_us
+    now: cython.long = get_cycles()
+    found = []
+    for id in range(-1, segment().nr_cpus):
+        me = processor_of(id)
+        if (me.waiting_for == WAIT_CSD or me.waiting_for == WAIT_MUTEX) and now - me.waiting_since > limit:
+            found.append(id)
+    return found
+
+
+def blockers(id: int) -> list:
+    """Whom a context waits for: the CPUs that have not answered its call, or the owner of the lock it wants."""
+    c = cpu_of(id)
+    if c.hw.waiting_for == WAIT_CSD and c.cfd != cython.NULL:
+        return [i for i in range(segment().nr_cpus) if c.cfd[i].flags & CSD_FLAG_LOCK]
+    if c.hw.waiting_for == WAIT_MUTEX and c.hw.held_count:
+        tagged = cython.cast(cython.ulong, c.hw.held[c.hw.held_count - 1])
+        if tagged & HELD_KINDS == HELD_MUTEX:
+            lock = cython.cast(cython.pointer(mutex), cython.cast(cython.p_void, tagged - HELD_MUTEX))
+            return [lock.owner - 2] if lock.owner else []
+    return []
 
 
 def interrupts(id: int) -> dict:

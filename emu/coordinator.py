@@ -20,13 +20,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cpus import boot, cpu, init, status
-from emu.errors import DiedError, ResourceError
+from emu.errors import DiedError, ResourceError, UsageError
 from emu.plan import BootPlan
 from ipc import boost, clock, gate, lock, memory, trace, transport, transport_mqueue
 
 WAIT_MS = 50  # how long a wait of the coordinator sleeps before it looks at signals and deaths
 READY_SECONDS = 10.0
 EXIT_SECONDS = 2.0
+STUCK_SECONDS = 5  # CONFIG_CSD_LOCK_WAIT_DEBUG's limit
+STUCK_LOOK_MS = 1000
 
 
 @dataclass
@@ -63,6 +65,8 @@ class Coordinator:
         self.runner = runner
         self.pids: list[int] = []
         self.deaths: list[Death] = []
+        self.warnings: list[str] = []
+        self._stuck: set[int] = set()
         self.boot_seconds = 0.0
         self.where = ""
         self._pidfds: dict[int, int] = {}
@@ -73,6 +77,8 @@ class Coordinator:
     def boot(self) -> None:
         """Bring the machine up. Raises ResourceError or KeyboardInterrupt with nothing left behind."""
         begun = time.monotonic()
+        if threading.current_thread() is not threading.main_thread():
+            raise UsageError("a machine is booted from the main thread only: CPUs die with the thread that forks them")
         _check_limits(self.plan.cpus)
         try:
             self._make_resources()
@@ -142,12 +148,31 @@ class Coordinator:
         for descriptor in self._pidfds:
             poll.register(descriptor, select.POLLIN)
         while not self._stopping:
-            for descriptor, _ in poll.poll():
+            self._look_for_stuck()
+            for descriptor, _ in poll.poll(STUCK_LOOK_MS):
                 if descriptor == self._wake_read:
                     return
                 poll.unregister(descriptor)
                 if not self._stopping:
                     self._bury(self._pidfds[descriptor])
+
+    def _look_for_stuck(self) -> None:
+        """Note who has waited too long for acks or a lock, once each, with what its blockers are doing."""
+        for number in status.waiting_longer_than(STUCK_SECONDS * 1_000_000_000):
+            if number in self._stuck:
+                continue
+            self._stuck.add(number)
+            state = status.status(number)
+            who = "the coordinator" if number < 0 else f"CPU {number}"
+            blockers = [status.status(other) for other in status.blockers(number)]
+            text = "; ".join(
+                f"CPU {b['cpu']} (pid {b['pid']}): {b['mode']} mode, irqs {'off' if b['irq_off'] else 'on'}, "
+                f"waiting for {b['waiting_for']}, holding {', '.join(b['holds']) or 'nothing'}"
+                for b in blockers[:4]
+            )
+            self.warnings.append(
+                f"stuck: {who} has waited {state['waiting_ns'] / 1e9:.1f} s for {state['waiting_for']}; {text}"
+            )
 
     def _bury(self, number: int) -> None:
         state = status.status(number)

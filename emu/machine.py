@@ -84,6 +84,7 @@ class Machine:
         switches = dict(patches.switch_bytes(self.patches))
         switches[0] = int(c["trace_records"] > 0)
         switches[1] = int(boosted)
+        switches[2] = int(c["allocator"] == "slub")
         return BootPlan(
             cpus=c["cpus"],
             nodes=c["nodes"],
@@ -163,12 +164,23 @@ class Machine:
         """A CPU to order operations from, one at a time (10-30 us each)."""
         return faces.RemoteCpu(self, self.context(number))
 
-    def __getattr__(self, name: str) -> Any:
-        """The slab operations of emu.faces.SlabFace: kmem_cache_create, kmem_cache_shrink and so on."""
-        operation = getattr(faces.SlabFace, name, None)
-        if operation is None or name.startswith("_"):
-            raise AttributeError(f"'Machine' object has no attribute {name!r}")
-        return operation.__get__(self)
+    def kmem_cache_create(
+        self, name: str, size: int, align: int = 0, flags: tuple[str, ...] = (), on: int | str = 0
+    ) -> faces.Cache:
+        """Create a cache of `size`-byte objects; flags by their kernel names. Raises UsageError if it is refused."""
+        return faces.create_cache(self, name, size, align, flags, on)
+
+    def kmem_cache_destroy(self, cache: faces.Cache, on: int | str = 0) -> bool:
+        """Destroy a cache. False if objects are left: the kernel then keeps it (EBUSY)."""
+        return self.call("kmem_cache_destroy", cache.address, on=on) == 0
+
+    def kmem_cache_shrink(self, cache: faces.Cache, on: int | str = 0) -> bool:
+        """Drain every CPU's array and free the empty slabs. True if slabs with objects are left."""
+        return self.call("kmem_cache_shrink", cache.address, on=on) != 0
+
+    def write_slabinfo(self, text: str, on: int | str = 0) -> int:
+        """Write `NAME LIMIT BATCHCOUNT SHARED` to /proc/slabinfo; bytes taken, or a negative errno, as the kernel."""
+        return faces.write_slabinfo(self, text, on)
 
     def run(self, body: Body | str, on: int | Sequence[int] | None = None, **params: Any) -> list[Any]:
         """Run a Python body on CPUs (default: all) and return what each returned.

@@ -12,6 +12,15 @@ cdef extern from * nogil:
     static inline int emu_mq_take(int mq)
     { char c[8]; return mq_timedreceive(mq, c, sizeof c, 0, &emu_long_ago); }
     static inline int emu_mq_wait(int mq) { char c[8]; return mq_receive(mq, c, sizeof c, 0); }
+    static inline int emu_mq_wait_for(int mq, long ns)
+    {
+        char c[8];
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += (until.tv_nsec + ns) / 1000000000L;
+        until.tv_nsec = (until.tv_nsec + ns) % 1000000000L;
+        return mq_timedreceive(mq, c, sizeof c, 0, &until);
+    }
     static inline int emu_mq_arm(int mq, int signo)
     {
         struct sigevent ev = { 0 };
@@ -24,6 +33,7 @@ cdef extern from * nogil:
     int mq_ring "emu_mq_send"(int mq)
     int mq_take "emu_mq_take"(int mq)
     int mq_sleep "emu_mq_wait"(int mq)
+    int mq_sleep_for "emu_mq_wait_for"(int mq, long ns)
     int mq_arm "emu_mq_arm"(int mq, int signo)
 
 cdef void use() noexcept nogil

@@ -12,6 +12,7 @@ block uses the timed calls with a time-out in the past. A full queue is no error
 import cython
 import posix_ipc
 from cython.cimports.ipc.boost import SWITCH_BOOST, boost_raise
+from cython.cimports.ipc.gate import the_gate
 from cython.cimports.ipc.interrupt import INTERRUPT_SIGNAL
 from cython.cimports.ipc.memory import switch_on
 from cython.cimports.ipc.processor import private, processor_of, this_processor
@@ -53,7 +54,11 @@ def idle_begin(me):
 
 
 def idle_wait(me):
-    mq_sleep(me.mq)
+    """The signal is blocked, the timer's too: a CPU that keeps its tick while idle must look for it by itself."""
+    if me.timer_armed == 0:
+        mq_sleep(me.mq)
+    elif mq_sleep_for(me.mq, the_gate().tick_ns) < 0:
+        unblock_interrupt_signal(me)
 
 
 def idle_end(me):
