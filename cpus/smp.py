@@ -309,11 +309,12 @@ def call_targets(c, targets, count, func, info, wait):
     trace(EV_CALL_BEGIN, count)
     if wait:
         write_once(cython.address(c.acks), count)
+    queue_for_targets(c, targets, func, info, CSD_FLAG_LOCK | (CSD_FLAG_SYNCHRONOUS if wait else 0))
+    c.counter[IPIS_SENT] += count
+    if wait:
         gate_close(cython.address(c.hw))
         if switch_on(SWITCH_BOOST):
             boost_sender(True)
-    queue_for_targets(c, targets, func, info, CSD_FLAG_LOCK | (CSD_FLAG_SYNCHRONOUS if wait else 0))
-    c.counter[IPIS_SENT] += count
     raise_mask(targets.bits, CALL_FUNCTION_VECTOR)
     if wait:
         wait_for_acks(c, count)

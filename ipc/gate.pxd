@@ -14,6 +14,8 @@
 # - A number and not a flag: a CPU that wakes late would take the next broadcast's flag for its own.
 # - While it waits it serves its own queue, or two senders would wait for each other's targets for ever.
 # - A sender never pauses: its handler would see its own generation. The last of several senders opens the gate.
+# - Nor does a CPU that has set a vector and not yet rung for it (preempt_count covers that): others find the vector
+#   set and rely on its ring, the one that closed the gate among them.
 # - Who is granted a token while the gate is closed waits too.
 #
 # What remains: a program that sits in an irq-off section when the gate closes keeps its core until it restores them.
@@ -61,7 +63,7 @@ cdef void timer_interrupt(processor *me, long vectors) noexcept nogil
 
 cdef inline void gate_exit_check(processor *me) noexcept nogil:
     cdef gate *g = the_gate()
-    if g.broadcast != 0 and me.slot >= 0 and me.sending == 0:
+    if g.broadcast != 0 and me.slot >= 0 and me.sending == 0 and me.preempt_count == 0:
         gate_pause(me)
 
 cdef extern from * nogil:

@@ -28,6 +28,7 @@ def set_pending(me, target, vector):
 
 def raise_vector(target, vector):
     me = this_processor()
+    me.preempt_count += 1  # not to be stopped between setting the vector and ringing for it
     was = me.irq_off
     me.irq_off = 1  # the counters are this CPU's, and its own handlers raise vectors too
     must_ring: cython.bint = set_pending(me, target, vector)
@@ -35,11 +36,13 @@ def raise_vector(target, vector):
     local_irq_restore(was)
     if must_ring:
         private().ring(target)
+    me.preempt_count -= 1
 
 
 def raise_mask(mask, vector):
     me = this_processor()
     rings: cython.long = 0
+    me.preempt_count += 1
     was = me.irq_off
     me.irq_off = 1
     cpu: cython.long = next_bit(mask, 0)
@@ -53,6 +56,7 @@ def raise_mask(mask, vector):
     local_irq_restore(was)
     if rings:
         private().ring_many(mask)
+    me.preempt_count -= 1
 
 
 def count_taken(me, vectors):

@@ -12,6 +12,7 @@ from ipc.interrupt cimport local_irq_restore, local_irq_save
 from ipc.processor cimport processor
 
 cdef enum:
+    SWITCH_LOCK_DETAIL = 3
     NR_LOCK_CLASSES = 16
     OWNER_BIAS = 2                # coordinator is 1, CPU 0 is 2
     SLEEPERS = 1 << 30
@@ -55,6 +56,8 @@ cdef struct rwsem:
     cpumask waiters
 
 cdef void spin_lock_init(spinlock *lock, int lock_class) noexcept nogil
+cdef void spin_lock_detail(spinlock *lock) noexcept nogil      # --lock-detail: statistics of its own, too
+cdef void spin_lock_forget(spinlock *lock) noexcept nogil      # before it is freed
 cdef void spin_lock(spinlock *lock) noexcept nogil             # plain: the caller says what interrupts are
 cdef bint spin_trylock(spinlock *lock) noexcept nogil
 cdef void spin_unlock(spinlock *lock) noexcept nogil

@@ -17,7 +17,7 @@ from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import clear_bit, next_bit, set_bit
 from cython.cimports.ipc.histogram import histogram_add
 from cython.cimports.ipc.host import futex_wait, futex_wake
-from cython.cimports.ipc.memory import heap_alloc, segment
+from cython.cimports.ipc.memory import heap_alloc, heap_free, segment, switch_on
 from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, sleep_begin, sleep_end, wake_cpu
 from cython.cimports.ipc.processor import MAX_HELD_LOCKS, WAIT_MUTEX, WAIT_NONE, processor_of, this_processor
 from cython.cimports.ipc.trace import EV_LOCK_RELEASED, EV_LOCK_TAKEN, EV_LOCK_WAIT, trace
@@ -83,6 +83,16 @@ def spin_lock_init(lock, lock_class):
     lock.word = 0
     lock.lock_class = lock_class
     lock.broken = 0
+    lock.detail = cython.NULL
+
+
+def spin_lock_detail(lock):
+    if switch_on(SWITCH_LOCK_DETAIL):
+        lock.detail = cython.cast(cython.pointer(lock_stat), heap_alloc(cython.sizeof(lock_stat)))
+
+
+def spin_lock_forget(lock):
+    heap_free(lock.detail)
     lock.detail = cython.NULL
 
 
