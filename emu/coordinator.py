@@ -106,7 +106,7 @@ class Coordinator:
         transport.select(plan.transport, int(plan.poll_limit_ms * 1_000_000))
         enough = cpu.init_cpus(plan.nodes) and lock.allocate_statistics()
         enough = enough and (not plan.trace_records or trace.allocate_rings(plan.trace_records))
-        if not enough or not init.start_kernel():
+        if not enough or not init.start_kernel(plan.boot_parameters):
             raise ResourceError(
                 f"kernel metadata does not fit into --max-segment {plan.max_segment >> 20} MiB; raise it"
             )

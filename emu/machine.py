@@ -17,6 +17,7 @@ import msgspec
 
 from cpus import boot, entry
 from emu import faces, observe, patches
+from emu.bootparams import parse_append
 from emu.coordinator import Coordinator, boost_possible
 from emu.errors import EmuError, NotSupportedError, UsageError
 from emu.plan import BootPlan, allowed_cores, available_memory, decide_gate
@@ -84,6 +85,7 @@ class Machine:
         switches = dict(patches.switch_bytes(self.patches))
         switches[0] = int(c["trace_records"] > 0)
         switches[1] = int(boosted)
+        switches[3] = int(c["lock_detail"])
         switches[2] = int(c["allocator"] == "slub")
         return BootPlan(
             cpus=c["cpus"],
@@ -102,6 +104,7 @@ class Machine:
             trace_records=c["trace_records"],
             lock_detail=c["lock_detail"],
             go_on_after_death=c["on_cpu_death"] == "continue",
+            boot_parameters=parse_append(c["append"], c["cpus"], "append"),
         )
 
     @property

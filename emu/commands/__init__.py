@@ -1,0 +1,12 @@
+"""The commands, one file each. A command module has parser() -> Parser and main(argv) -> exit code."""
+
+# Name -> what it does, in one line. A command's module is emu.commands.NAME, imported when it is called.
+COMMANDS: dict[str, str] = {
+    "run": "run a workload on an emulated machine",
+    "list": "the workloads there are",
+    "patches": "the patches there are, or all about one of them",
+    "kernel": "what a kernel version implies, or how two differ",
+    "explain": "what a counter, lock, latency or key of a result means",
+    "doctor": "what this host offers, and what to do about the rest",
+    "cleanup": "remove what a killed run may have left behind",
+}
