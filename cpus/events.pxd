@@ -33,3 +33,8 @@ cdef enum:
     EV_MM_PAGE_ALLOC = 92         # page frame
     EV_MM_PAGE_FREE = 93
     EV_BUG = 94                   # invariant | what
+    EV_RELEASE_QUEUE = 110        # BY_RCU cache, queued for the asynchronous release
+    EV_RELEASE_BATCH = 111        # caches in the batch that begins
+    EV_RELEASE_DONE = 112         # the same, when its barrier is over
+    EV_CACHE_RELEASE = 113        # cache whose kmem_cache is freed
+    EV_DEACTIVATE = 114           # cache

@@ -6,13 +6,20 @@ from cython.cimports.cpus.rcu import init_rcu
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.memory import segment
 
-from cpus import workqueue
+from cpus import page_alloc, slab_boot, workqueue
 
 if not cython.compiled:
     raise ImportError("cpus.init is not built; run `make setup`")
 
 
-def start_kernel() -> bool:
-    """Locks, workqueues, memory, slab caches, memcgs, in this order. False when the segment is too small."""
+def start_kernel(parameters: dict) -> bool:
+    """Locks, RCU, workqueues, memory, slab caches, in this order. False when the segment is too small.
+
+    parameters: the kernel's boot parameters by name, as --append gives them.
+    """
     segment().boot_cycles = get_cycles()
-    return init_locks() == 0 and init_rcu() == 0 and workqueue.init_workqueues()
+    if init_locks() != 0 or init_rcu() != 0 or not workqueue.init_workqueues() or not page_alloc.mem_init():
+        return False
+    return slab_boot.kmem_cache_init(
+        slab_max_order=int(parameters.get("slab_max_order", -1)), noaliencache="noaliencache" in parameters
+    )

@@ -37,4 +37,15 @@ cdef enum:
     SLAB_ALIEN_DRAIN = 31
     REAPS = 32
     CSD_TIMEOUTS = 33
+    # SLUB (CONFIG_SLUB_STATS), and the death of memcgs' caches.
+    SLUB_ALLOC_SLOWPATH = 48
+    SLUB_FREE_SLOWPATH = 49
+    SLUB_CPUSLAB_FLUSH = 50
+    SLUB_CPU_PARTIAL_FREE = 51    # a free froze a full slab
+    SLUB_CPU_PARTIAL_DRAIN = 52   # too many: a CPU's partial slabs went to their nodes
+    SLUB_CMPXCHG_FAIL = 53        # an interrupt came between, in a fast path
+    SLUB_DEAD_FLUSH = 54          # a free found its cache dead and flushed at once
+    MEMCG_CACHES_DEACTIVATED = 55 # children taken out of their slots
+    MEMCG_CACHES_WALKED = 56      # list entries looked at to find a memcg's children
+    RELEASE_BATCHES = 57          # batches of the asynchronous release
     NR_COUNTERS = 64

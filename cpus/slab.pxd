@@ -1,0 +1,56 @@
+# mm/slab.c: the paths that every allocation and free takes.
+from ipc.atomic cimport barrier, read_once_int, unlikely
+from ipc.interrupt cimport take_interrupts
+from ipc.processor cimport MODE_KERNEL, MODE_USER, processor
+from cpus.cpu cimport exit_to_user
+from cpus.slab_def cimport array_cache, kmem_cache
+
+cdef enum:
+    ZERO_SIZE_PTR = 16            # what kmalloc(0) gives
+
+# The kernel's interface. NULL when memory is out. On a CPU; the coordinator may free, and gets NULL.
+cdef void *kmem_cache_alloc(kmem_cache *cachep, long gfp) noexcept nogil
+cdef void *kmem_cache_alloc_node(kmem_cache *cachep, long gfp, long nid) noexcept nogil
+cdef void kmem_cache_free(kmem_cache *cachep, void *objp) noexcept nogil
+cdef long kmem_cache_alloc_bulk(kmem_cache *cachep, long gfp, long n, void **objects) noexcept nogil   # n or 0
+cdef void kmem_cache_free_bulk(kmem_cache *cachep, long n, void **objects) noexcept nogil
+cdef void *kmalloc(long size, long gfp) noexcept nogil
+cdef void kfree(void *objp) noexcept nogil
+cdef kmem_cache *kmalloc_slab(long size) noexcept nogil
+
+# Interrupts off.
+cdef void *____cache_alloc(kmem_cache *cachep, long gfp) noexcept nogil
+cdef void ___cache_free(kmem_cache *cachep, void *objp) noexcept nogil
+
+cdef void *refill_and_alloc(kmem_cache *cachep, long gfp) noexcept nogil
+cdef void *alloc_one(kmem_cache *cachep, long gfp) noexcept nogil
+cdef void *alloc_special(kmem_cache *cachep, long gfp) noexcept nogil
+cdef void __cache_free(kmem_cache *cachep, void *objp) noexcept nogil
+cdef kmem_cache *cache_from_obj(kmem_cache *cachep, void *objp) noexcept nogil
+cdef void free_by_coordinator(kmem_cache *cachep, void *objp) noexcept nogil
+
+# kernel_enter, kernel_exit, local_irq_save, local_irq_restore with the processor at hand.
+cdef inline int enter_kernel(processor *me) noexcept nogil:
+    cdef int was = read_once_int(&me.mode)
+    me.mode = MODE_KERNEL
+    return was
+
+cdef inline void exit_kernel(processor *me, int was) noexcept nogil:
+    """What is pending was seen to by irq_restore()."""
+    me.mode = was
+    if unlikely(read_once_int(&me.need_resched) != 0) and was == MODE_USER:
+        exit_to_user()
+
+cdef inline int irq_save(processor *me) noexcept nogil:
+    cdef int flags = read_once_int(&me.irq_off)
+    me.irq_off = 1
+    barrier()
+    return flags
+
+cdef inline void irq_restore(processor *me, int flags) noexcept nogil:
+    barrier()
+    if flags == 0:
+        me.irq_off = 0
+        barrier()
+        if unlikely(me.pending != 0):
+            take_interrupts(me)

@@ -1,0 +1,102 @@
+"""mm/slab.c, mm/slab_common.c: the allocator's own start, in the coordinator, before the CPUs are forked.
+
+As at a real boot the kmalloc caches are made for one CPU, with arrays of one entry, and get their real arrays when all
+CPUs are known. No other CPU runs then, so that costs no interrupts.
+"""
+
+import cython
+from cython.cimports.cpus.cpu import AREA_SLAB
+from cython.cimports.cpus.list_head import INIT_LIST_HEAD
+from cython.cimports.cpus.page_alloc import mm_root
+from cython.cimports.cpus.slab_common import create_cache, lock_slab, unlock_slab
+from cython.cimports.cpus.slab_def import (
+    KMALLOC_SHIFT_HIGH,
+    KMALLOC_SHIFT_LOW,
+    MEMCG_CHAINS,
+    SLAB_DOWN,
+    SLAB_FULL,
+    SLAB_PARTIAL,
+    SLAB_UP,
+    cache_of_list,
+    slab_root,
+    slab_system,
+)
+from cython.cimports.cpus.slab_tune import enable_cpucache
+from cython.cimports.ipc.memory import CACHE_LINE, heap_alloc, segment
+
+if not cython.compiled:
+    raise ImportError("cpus.slab_boot is not built; run `make setup`")
+
+
+def create_kmalloc_cache(index, size):
+    system = slab_root()
+    name = cython.declare(cython.char[32])
+    snprintf(name, 32, "kmalloc-%ld", size)
+    error: cython.long = 0
+    # Aligned to a cache line, or, if smaller, to the size, as far as that is a power of two.
+    align: cython.long = CACHE_LINE
+    while size % align:
+        align //= 2
+    if align > size:
+        align = size
+    system.kmalloc_caches[index] = create_cache(
+        name, size, align, 0, cython.NULL, cython.NULL, cython.NULL, cython.address(error)
+    )
+    return error
+
+
+def create_kmalloc_caches():
+    for index in range(KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH + 1):
+        error = create_kmalloc_cache(index, cython.cast(cython.long, 1) << index)
+        if error == 0 and index == 6:
+            error = create_kmalloc_cache(1, 96)
+        elif error == 0 and index == 7:
+            error = create_kmalloc_cache(2, 192)
+        if error != 0:
+            return error
+    return 0
+
+
+def enable_all():
+    """kmem_cache_init_late(): real arrays for all caches."""
+    system = slab_root()
+    each = system.slab_caches.next
+    while each != cython.address(system.slab_caches):
+        error = enable_cpucache(cache_of_list(each))
+        if error != 0:
+            return error
+        each = each.next
+    return 0
+
+
+def kmem_cache_init(slab_max_order: int = -1, noaliencache: bool = False, slab_nomerge: bool = True) -> bool:
+    """Start the allocator; the parameters are the kernel's boot parameters. False when the segment is too small.
+
+    slab_max_order: -1 for the kernel's choice. slab_nomerge is on by default, unlike in the kernel: an alias is no
+    cache, and creating one costs nothing that could be measured.
+    """
+    h = segment()
+    system = cython.cast(cython.pointer(slab_system), heap_alloc(cython.sizeof(slab_system)))
+    if system == cython.NULL:
+        return False
+    h.area[AREA_SLAB] = cython.cast(cython.long, system)
+    INIT_LIST_HEAD(cython.address(system.slab_caches))
+    INIT_LIST_HEAD(cython.address(system.slab_root_caches))
+    for i in range(MEMCG_CHAINS):
+        INIT_LIST_HEAD(cython.address(system.memcg_chains[i]))
+    system.slab_state = SLAB_DOWN
+    system.nr_nodes = h.nr_nodes
+    system.use_alien_caches = h.nr_nodes > 1 and not noaliencache
+    large: cython.bint = mm_root().totalram_pages > 8192  # 32 MiB
+    system.slab_max_order = large if slab_max_order < 0 else slab_max_order
+    system.slab_nomerge = slab_nomerge
+    with cython.nogil:
+        lock_slab()
+        system.slab_state = SLAB_PARTIAL
+        error = create_kmalloc_caches()
+        system.slab_state = SLAB_UP
+        if error == 0:
+            error = enable_all()
+        system.slab_state = SLAB_FULL
+        unlock_slab()
+    return error == 0
