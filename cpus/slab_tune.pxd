@@ -13,7 +13,7 @@ cdef struct ccupdate_struct:
     long stride
 
 cdef void do_ccupdate_local(void *info) noexcept nogil
-cdef void publish_arrays(kmem_cache *cachep, void *block, long stride) noexcept nogil
+cdef long publish_arrays(kmem_cache *cachep, void *block, long stride) noexcept nogil
 cdef void set_arrays(kmem_cache *cachep, void *block, long stride, bint all_cpus) noexcept nogil
 cdef void drain_old_arrays(kmem_cache *cachep, void *block, long stride) noexcept nogil
 cdef long boot_cpu_cache(kmem_cache *cachep) noexcept nogil

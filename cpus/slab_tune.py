@@ -28,7 +28,7 @@ from cython.cimports.ipc.atomic import write_once_ptr
 from cython.cimports.ipc.cpumask import cpumask_test_cpu, cpumask_weight
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import spin_lock, spin_unlock
-from cython.cimports.ipc.memory import PAGE_SIZE, heap_free, segment, switch_on, switch_value
+from cython.cimports.ipc.memory import PAGE_SIZE, heap_alloc, heap_free, segment, switch_on, switch_value
 
 if not cython.compiled:
     raise ImportError("cpus.slab_tune is not built; run `make setup`")
@@ -57,18 +57,23 @@ def publish_arrays(cachep, block, stride):
     if cachep.cpu_arrays == cython.NULL and switch_on(SLAB_CREATE_NO_IPI):
         set_arrays(cachep, block, stride, True)
         count_events(IPIS_AVOIDED_NO_PREVIOUS, online - (1 if online and smp_processor_id() >= 0 else 0))
-        return
+        return 0
     # until v3.17; since v3.18, mm/slab: use percpu allocator for cpu cache (Kim 2014)
     if switch_value(ARRAY_SWAP) == ARRAY_SWAP_ON_EACH_CPU:
-        update: ccupdate_struct
+        # In the segment: the other CPUs, processes of their own, cannot see this one's stack.
+        update = cython.cast(cython.pointer(ccupdate_struct), heap_alloc(cython.sizeof(ccupdate_struct)))
+        if update == cython.NULL:
+            return -ENOMEM
         update.cachep = cachep
         update.block = block
         update.stride = stride
         set_arrays(cachep, block, stride, False)
-        on_each_cpu(do_ccupdate_local, cython.address(update), True)
-        return
+        on_each_cpu(do_ccupdate_local, update, True)
+        heap_free(update)
+        return 0
     set_arrays(cachep, block, stride, True)
     kick_all_cpus_sync()
+    return 0
 
 
 def drain_old_arrays(cachep, block, stride):
@@ -100,7 +105,9 @@ def __do_tune_cpucache(cachep, limit, batchcount, shared):
         return -ENOMEM
     prev = cachep.cpu_arrays
     prev_stride: cython.long = cpu_stride(cachep.limit)
-    publish_arrays(cachep, block, cpu_stride(limit))
+    if publish_arrays(cachep, block, cpu_stride(limit)) != 0:
+        heap_free(block)
+        return -ENOMEM
     cachep.cpu_arrays = block
     cachep.batchcount = batchcount
     cachep.limit = limit
