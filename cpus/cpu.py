@@ -11,7 +11,14 @@ from cython.cimports.cpus.rcu import note_quiescent_state, rcu_softirq
 from cython.cimports.cpus.smp import handle_call_function, llist_add, llist_del_all_reversed
 from cython.cimports.cpus.vmstat import TASK_MIGRATIONS
 from cython.cimports.cpus.workqueue import run_kworkers
-from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, read_once_ptr, smp_load_acquire, smp_store_release, spin_pause
+from cython.cimports.ipc.atomic import (
+    atomic_fetch_add,
+    read_once,
+    read_once_ptr,
+    smp_load_acquire,
+    smp_store_release,
+    spin_pause,
+)
 from cython.cimports.ipc.gate import RESCHED, arm_timer, gate_enter, gate_leave, gate_stop, timer_interrupt
 from cython.cimports.ipc.interrupt import poll_interrupts, raise_vector
 from cython.cimports.ipc.memory import heap_alloc

@@ -5,7 +5,7 @@ their struct pages, and a frame's memory is backed, 16 MiB at a time, when its b
 """
 
 import cython
-from cython.cimports.cpus.cpu import cpu_of, count_events, cpu_online_mask, this_cpu
+from cython.cimports.cpus.cpu import count_events, cpu_of, cpu_online_mask, this_cpu
 from cython.cimports.cpus.events import EV_MM_PAGE_ALLOC, EV_MM_PAGE_FREE
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_del, list_empty
 from cython.cimports.cpus.locks import CLASS_ZONE_LOCK
@@ -54,9 +54,11 @@ def add_fresh_block(z):
     if pfn >= z.zone_end_pfn:
         return False
     order: cython.long = MAX_ORDER - 1
-    while pfn & ((cython.cast(cython.long, 1) << order) - 1) or pfn + (cython.cast(cython.long, 1) << order) > z.zone_end_pfn:
+    pages = cython.cast(cython.long, 1) << order
+    while pfn & (pages - 1) or pfn + pages > z.zone_end_pfn:
         order -= 1
-    after = pfn + (cython.cast(cython.long, 1) << order)
+        pages >>= 1
+    after = pfn + pages
     if back_map(cython.cast(cython.long, pfn_to_page(after)) - 1 - map_base()) != 0:
         atomic_fetch_add(cython.address(mm_root().backing_failures), 1)
         return False

@@ -12,7 +12,14 @@ ticks), laggards are prodded after HZ/10. Jiffies are real time at the machine's
 """
 
 import cython
-from cython.cimports.cpus.cpu import LAT_GRACE_PERIOD, LAT_RCU_BARRIER, cpu_of, cpu_online_mask, record_latency, this_cpu
+from cython.cimports.cpus.cpu import (
+    LAT_GRACE_PERIOD,
+    LAT_RCU_BARRIER,
+    cpu_of,
+    cpu_online_mask,
+    record_latency,
+    this_cpu,
+)
 from cython.cimports.cpus.events import EV_CALLBACK, EV_GP_BEGIN, EV_GP_END
 from cython.cimports.cpus.locks import CLASS_RCU_LOCK, locks
 from cython.cimports.cpus.smp import smp_call_function_single
@@ -66,7 +73,7 @@ def first_look():
 
 
 def want_grace_period():
-    """The number of the grace period that begins after now, asked for. The caller's earlier stores are visible to it."""
+    """Ask for the grace period that begins after now; its number. The caller's earlier stores are visible to it."""
     state = rcu()
     smp_mb()
     flags = spin_lock_irqsave(cython.address(state.lock))

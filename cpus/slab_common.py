@@ -119,9 +119,7 @@ def init_cache_params(s, memcg, root_cache):
 def create_cache(name, object_size, align, flags, ctor, memcg, root_cache, error):
     system = slab_root()
     cpus: cython.long = segment().nr_cpus
-    s = cython.cast(
-        cython.pointer(kmem_cache), heap_alloc(cython.sizeof(kmem_cache) + cpus * 8 + system.nr_nodes * 8)
-    )
+    s = cython.cast(cython.pointer(kmem_cache), heap_alloc(cython.sizeof(kmem_cache) + cpus * 8 + system.nr_nodes * 8))
     error[0] = -ENOMEM
     if s == cython.NULL:
         return s

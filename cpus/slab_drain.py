@@ -83,7 +83,7 @@ def drain_array(cachep, n, ac, force, node):
 
 
 def drain_cpu_caches(cachep):
-    """Empty every CPU's array, all alien caches and all shared arrays. IPIs to all, whether they hold anything or not."""
+    """Empty the arrays of all CPUs (IPIs to all, empty or not), alien caches and shared arrays."""
     start = get_cycles()
     on_each_cpu(do_drain, cachep, True)
     nodes = slab_root().nr_nodes

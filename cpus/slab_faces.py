@@ -25,6 +25,7 @@ from cython.cimports.cpus.slab_def import (
     slab_ctor_t,
     slab_root,
 )
+from cython.cimports.ipc.cpumask import cpumask_clear_cpu, cpumask_set_cpu
 from cython.cimports.ipc.memory import heap_alloc, heap_free, segment
 from cython.cimports.ipc.processor import private, processor_of, this_processor
 
@@ -247,6 +248,14 @@ def become(cpu: int) -> int:
     before = this_processor().id
     private().this_processor = processor_of(cpu)
     return before
+
+
+def set_online(cpu: int, online: bool) -> None:
+    """Put a CPU into the mask of those that are online, or take it out. For tests in one process: see become()."""
+    if online:
+        cpumask_set_cpu(cpu, cython.address(segment().online))
+    else:
+        cpumask_clear_cpu(cpu, cython.address(segment().online))
 
 
 def peek(address: int, length: int) -> bytes:

@@ -1,4 +1,4 @@
-"""mm/slab_common.c: child caches of memcgs: made on demand, deactivated with their memcg, destroyed with its last page."""
+"""mm/slab_common.c: child caches of memcgs: made on demand, deactivated with their memcg, destroyed after it."""
 
 import cython
 from cython.cimports.cpus.cpu import LAT_CREATE, count_event, record_latency, smp_processor_id
@@ -119,7 +119,7 @@ def unlink_child(cachep):
     params.root_cache.nr_memcg_children -= 1
     # A destroyed child must not be found any more; at offline its slot was cleared already.
     children = params.root_cache.memcg_params.memcg_caches
-    if 0 <= params.kmemcg_id and children != cython.NULL and params.kmemcg_id < children.size:
+    if params.kmemcg_id >= 0 and children != cython.NULL and params.kmemcg_id < children.size:
         if children.entries[params.kmemcg_id] == cachep:
             smp_store_release_ptr(cython.address(children.entries[params.kmemcg_id]), cython.NULL)
 

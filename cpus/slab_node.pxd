@@ -10,6 +10,8 @@ cdef void __drain_alien_cache(kmem_cache *cachep, alien_cache *alien, long node,
 
 cdef alien_cache **node_aliens(kmem_cache_node *n) noexcept nogil             # NULL without alien caches
 cdef void drain_alien_cache(kmem_cache *cachep, kmem_cache_node *n) noexcept nogil
+cdef void drain_aliens(kmem_cache *cachep, alien_cache **aliens) noexcept nogil
+cdef alien_cache **real_aliens(alien_cache **aliens) noexcept nogil
 cdef alien_cache **alloc_alien_cache(long node, long limit) noexcept nogil
 cdef void free_alien_cache(alien_cache **aliens) noexcept nogil
 cdef void *fallback_grow(kmem_cache *cachep, long gfp, bint *again) noexcept nogil

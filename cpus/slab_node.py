@@ -118,12 +118,16 @@ def fallback_grow(cachep, gfp, again):
 # --- alien caches ---------------------------------------------------------------------------------
 
 
-def node_aliens(n):
-    """The node's alien caches; NULL if it has none, or only the mark of a kernel without NUMA."""
+def real_aliens(aliens):
+    """Alien caches; NULL if there are none, or only the mark of a kernel without NUMA."""
     # until v4.7, mm/slab: remove BAD_ALIEN_MAGIC again (Kim 2016)
-    if cython.cast(cython.ulong, n.alien) == BAD_ALIEN_MAGIC_VALUE:
+    if cython.cast(cython.ulong, aliens) == BAD_ALIEN_MAGIC_VALUE:
         return cython.cast(cython.pointer(cython.pointer(alien_cache)), cython.NULL)
-    return n.alien
+    return aliens
+
+
+def node_aliens(n):
+    return real_aliens(n.alien)
 
 
 def cache_free_alien(cachep, objp):
@@ -173,7 +177,11 @@ def __drain_alien_cache(cachep, alien, node, list):
 
 def drain_alien_cache(cachep, n):
     """Drain all alien caches of a node."""
-    aliens = node_aliens(n)
+    drain_aliens(cachep, n.alien)
+
+
+def drain_aliens(cachep, aliens):
+    aliens = real_aliens(aliens)
     if aliens == cython.NULL:
         return
     for node in range(slab_root().nr_nodes):
@@ -213,7 +221,7 @@ def alloc_alien_cache(node, limit):
 
 
 def free_alien_cache(aliens):
-    if aliens == cython.NULL or cython.cast(cython.ulong, aliens) == BAD_ALIEN_MAGIC_VALUE:
+    if real_aliens(aliens) == cython.NULL:
         return
     for i in range(slab_root().nr_nodes):
         heap_free(aliens[i])

@@ -224,7 +224,7 @@ def wait_for_acks(c, targets):
     me.waiting_since = start
     me.waiting_for = WAIT_CSD
     overdue = private().overdue_ns
-    nap = KEEP_SLOT_NS if KEEP_SLOT_NS < overdue else overdue
+    nap = KEEP_SLOT_NS if overdue > KEEP_SLOT_NS else overdue
     slept: cython.long = 0
     while True:
         seen = park_begin(me)

@@ -136,6 +136,8 @@ class RunContext:
         from emu.proctext import proc_texts
 
         self.record.observed = observe.collect(machine) | {"host": _delivery(machine)}
+        for text in machine.coordinator.warnings:
+            self.warn(text)
         self.record.machines += 1
         if self._proc:
             self.record.proc = proc_texts(machine, self.record.observed, self._proc)

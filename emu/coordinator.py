@@ -128,10 +128,7 @@ class Coordinator:
             if boot.ready() == self.plan.cpus:
                 return
             if time.monotonic() > deadline:
-                raise ResourceError(
-                    f"only {boot.ready()} of {self.plan.cpus} CPUs came up in {READY_SECONDS + self.plan.cpus * 0.02:.0f} s; "
-                    "the host is too busy"
-                )
+                raise ResourceError(f"only {boot.ready()} of {self.plan.cpus} CPUs came up; the host is too busy")
             boot.wait_event(seen, WAIT_MS)
 
     def _supervise(self) -> None:

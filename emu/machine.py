@@ -9,6 +9,7 @@ with Machine(cpus=8, kernel="4.11") as m:
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -133,7 +134,7 @@ class Machine:
 
     def context(self, on: int | str) -> int:
         """The number of a context: a CPU, or -1 for the coordinator. Raises UsageError for what is neither."""
-        if on == "coordinator" or on == COORDINATOR:
+        if on in ("coordinator", COORDINATOR):
             return COORDINATOR
         if not isinstance(on, int) or not 0 <= on < self.cpus:
             raise UsageError(f"on={on!r}: a CPU from 0 to {self.cpus - 1}, or 'coordinator'")
@@ -194,13 +195,13 @@ class Machine:
         index = self._body_index(body)
         numbers = list(range(self.cpus)) if on is None else [on] if isinstance(on, int) else list(on)
         text = msgspec.json.encode([body if index < 0 else "", params])
-        for number in numbers:
-            self.coordinator.wait_until(lambda n=self.context(number): boot.body_accepted(n))  # type: ignore[misc]
+        for number in map(self.context, numbers):
+            self.coordinator.wait_until(functools.partial(boot.body_accepted, number))
             if not boot.post_body(number, index, text):
                 raise UsageError(f"parameters of {len(text)} bytes do not fit into the segment")
         replies = []
         for number in numbers:
-            self.coordinator.wait_until(lambda n=number: boot.body_done(n))  # type: ignore[misc]
+            self.coordinator.wait_until(functools.partial(boot.body_done, number))
             replies.append(_unpack_reply(number, boot.take_reply(number)))
         return replies
 

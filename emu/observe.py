@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpus import status, vmstat as names
+from cpus import slab_info, status
+from cpus import vmstat as names
+from ipc import memory
 
 CALL_VECTORS = (0, 1)
 RESCHEDULE = 2
@@ -55,7 +57,7 @@ def percentile(histogram: dict[str, Any], share: float) -> int:
         seen += count
         if count and seen >= wanted:
             low, high = status.bucket_bounds(index)
-            return min((low + high) // 2, histogram["max"])
+            return int(min((low + high) // 2, histogram["max"]))
     return int(histogram["max"])
 
 
@@ -86,6 +88,22 @@ def locks() -> dict[str, dict[str, Any]]:
     return rows
 
 
+def slabinfo_rows(machine: Any) -> list[tuple[Any, ...]]:
+    """One row of /proc/slabinfo per root cache, in the file's order of columns."""
+    return list(slab_info.rows())
+
+
+def machine_figures(machine: Any) -> dict[str, Any]:
+    """What the machine itself cost: boot time and host memory."""
+    used = memory.usage()
+    return {
+        "boot_ns": int(machine.coordinator.boot_seconds * 1e9),
+        "memory_bytes": used["backed"],
+        "metadata_bytes": used["heap_used"],
+        "where": machine.coordinator.where,
+    }
+
+
 def collect(machine: Any) -> dict[str, Any]:
     """All observations of a running machine, under the keys of the result's JSON."""
     cpus = machine.cpus
@@ -96,4 +114,5 @@ def collect(machine: Any) -> dict[str, Any]:
         "vmstat": vmstat(cpus),
         "locks": locks(),
         "latency": latency(),
+        "machine": machine_figures(machine),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 MIB = 1 << 20
 
@@ -42,8 +43,7 @@ def allowed_cores() -> int:
     """Host cores this process may use: its affinity, further limited by the cgroup's CPU quota."""
     cores = len(os.sched_getaffinity(0))
     try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as f:
-            quota, period = f.read().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
         return cores
     if quota == "max":
@@ -54,15 +54,12 @@ def allowed_cores() -> int:
 def available_memory() -> int:
     """Bytes the host has free for us: MemAvailable, limited by the cgroup's memory.max."""
     free = 1 << 30
-    with open("/proc/meminfo", encoding="ascii") as f:
-        for line in f:
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
     try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as f:
-            limit = f.read().strip()
-        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as f:
-            used = int(f.read())
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return free
     return free if limit == "max" else min(free, int(limit) - used)

@@ -20,6 +20,7 @@ OBSERVED: dict[str, Any] = {
     "vmstat": {},
     "locks": {},
     "latency": {},
+    "machine": {},
 }
 
 

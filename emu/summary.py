@@ -85,6 +85,12 @@ def host_line(document: Mapping[str, Any]) -> str:
     ]
     crowd = ", more CPUs than cores" if host["oversubscribed"] else ""
     line = f"host: {host['allowed_cpus']} cores, delivery {host['delivery']}, {host['running']} running{crowd}"
+    machine = document.get("machine") or {}
+    if machine:
+        line += (
+            f"\nmachine: booted in {nanoseconds(machine['boot_ns'])}, took {size(machine['memory_bytes'])} "
+            f"({size(machine['metadata_bytes'])} kernel metadata)"
+        )
     return "\n".join([line, *(["floor of an interrupt in C:", *(f"  {text}" for text in floors)] if floors else [])])
 
 

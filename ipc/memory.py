@@ -54,7 +54,8 @@ def class_bytes(index):
     if index < 16:
         return (index + 1) << 6
     shift = 10 + (index - 16) // 4
-    return (cython.cast(cython.long, 1) << shift) + ((index - 16) % 4 + 1) * (cython.cast(cython.long, 1) << (shift - 2))
+    quarter = cython.cast(cython.long, 1) << (shift - 2)
+    return 4 * quarter + ((index - 16) % 4 + 1) * quarter
 
 
 def lock_heap():

@@ -9,6 +9,8 @@ The descriptors stay blocking, because O_NONBLOCK belongs to the open descriptio
 block uses the timed calls with a time-out in the past. A full queue is no error: the bit is set and a message is there.
 """
 
+from pathlib import Path
+
 import cython
 import posix_ipc
 from cython.cimports.ipc.boost import SWITCH_BOOST, boost_raise
@@ -102,8 +104,7 @@ def limit_text(count: int, made: int, error: Exception) -> str:
     import resource
 
     try:
-        with open("/proc/sys/fs/mqueue/queues_max") as f:
-            queues_max = f.read().strip()
+        queues_max = Path("/proc/sys/fs/mqueue/queues_max").read_text(encoding="ascii").strip()
     except OSError:
         queues_max = "unknown"
     bytes_max = resource.getrlimit(resource.RLIMIT_MSGQUEUE)[0]

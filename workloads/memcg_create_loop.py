@@ -263,6 +263,7 @@ def outcome() -> dict:
         "duplicates": s.after.duplicates - s.before.duplicates,
         "elapsed_ns": (s.after.time - s.before.time) * 1000 // per_us,
         "removed": s.removed,
+        "dying": the_memcgs().nr_dying,
         "removal_ns": (s.removal.time - s.after.time) * 1000 // per_us,
         "error": s.error,
     }

@@ -29,7 +29,7 @@ class FakeMachine:
     @property
     def coordinator(self):
         plan = SimpleNamespace(delivery="gated", gated=True, tokens=2, cpus=self.options["cpus"])
-        return SimpleNamespace(plan=plan)
+        return SimpleNamespace(warnings=[], plan=plan)
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+"""What all tests share: the tests of the machine leave nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MACHINE_TESTS = ("ipc", "cpus", "faults", "stress")
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Children, descriptors, threads, names: as before the test. (Other folders' tests may do as they like.)"""
+    path = Path(request.node.path)
+    if HERE not in path.parents or path.relative_to(HERE).parts[0] not in MACHINE_TESTS:
+        yield
+        return
+    from tests.machines import leftovers
+
+    before = leftovers()
+    yield
+    after = leftovers()
+    assert after == before
