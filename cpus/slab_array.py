@@ -122,6 +122,9 @@ def grow_into_array(cachep, gfp, batchcount):
     # Interrupts may have been on: the array may be another one by now, or not be empty any more.
     ac = cpu_cache_get(cachep)
     if ac.avail == 0 and p != cython.NULL:
+        # The kernel fills the old array's batch even into a new, smaller array, and so may write beyond its end.
+        if batchcount > ac.limit:
+            batchcount = ac.limit
         alloc_block(cachep, ac, p, batchcount)
     cache_grow_end(cachep, p)
     return ac.avail != 0

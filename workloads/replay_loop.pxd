@@ -15,7 +15,8 @@ cdef enum:
     TURN_MASK = 0x3fffffff        # of slot.seq: operations done
     WAITED = 0x40000000           # somebody sleeps until it changes
     STEP_RECORDS = 512            # between two looks at the rest of the machine's work
-    SPINS = 200                   # looks before a CPU that must wait gives its host core away
+    SPINS = 200                   # looks before a CPU that must wait gives its host core away ...
+    OWN_CORE_SPINS = 4000         # ... and where every CPU has a core of its own: longer than a sleep takes
     NAP_NS = 20000000             # --timing recorded: longest sleep between two looks at `stop`
     SHORT_NS = 60000              # and what is not worth a sleep
 

@@ -32,6 +32,7 @@ from cython.cimports.ipc.atomic import (
     xchg_int,
 )
 from cython.cimports.ipc.clock import get_cycles
+from cython.cimports.ipc.gate import the_gate
 from cython.cimports.ipc.histogram import histogram_add
 from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, sleep_begin, sleep_end, wake_cpu
 from cython.cimports.ipc.processor import WAIT_COMPLETION, WAIT_NONE, processor_of
@@ -245,7 +246,7 @@ def wait_turn(r, own, c, slot, turn):
     """Wait until `turn` operations on the slot are done. False: the replay is to stop."""
     own.waits += 1
     begun = get_cycles()
-    for _ in range(SPINS):
+    for _ in range(SPINS if the_gate().on else OWN_CORE_SPINS):
         if smp_load_acquire_int(cython.address(slot.seq)) & TURN_MASK == turn:
             own.wait_cycles += get_cycles() - begun
             return True

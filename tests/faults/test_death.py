@@ -64,10 +64,16 @@ class TestNoticed:
 
     @pytest.mark.parametrize(("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGTERM, "SIGTERM")])
     def test_by_another_signal(self, number: int, name: str) -> None:
-        with Rig(3, **GO_ON) as rig:
-            rig.kill(1, number)
-            rig.wait_for(lambda: rig.coordinator.deaths, "the death of CPU 1")
-            assert f"was killed by {name}" in the_death(rig, 1)
+        import faulthandler
+
+        faulthandler.disable()  # pytest's, which CPUs would inherit
+        try:
+            with Rig(3, **GO_ON) as rig:
+                rig.kill(1, number)
+                rig.wait_for(lambda: rig.coordinator.deaths, "the death of CPU 1")
+                assert f"was killed by {name}" in the_death(rig, 1)
+        finally:
+            faulthandler.enable()
 
     def test_the_default_is_to_stop(self) -> None:
         with Rig(4, judged=False) as rig:
