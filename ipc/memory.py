@@ -106,6 +106,9 @@ def back(offset, length):
 def grow_heap(size):
     """Called with the heap locked: make `size` more bytes available at heap_next."""
     h = segment()
+    lacking = h.heap_next + size - h.heap_end
+    if lacking > 0 and h.backed + (lacking + STEP - 1) // STEP * STEP > h.limit:
+        return -1  # nothing is taken for what cannot fit
     while h.heap_next + size > h.heap_end:
         if h.heap_end + STEP > SEGMENT_BASE + (cython.cast(cython.long, MAP_OFFSET_GIB) << 30):
             return -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 MACHINE_TESTS = ("ipc", "cpus", "faults", "stress")
@@ -24,3 +25,8 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     after = leftovers()
     assert after == before
+
+
+# A loaded host is slow; deadlines belong to pytest-timeout.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("project")

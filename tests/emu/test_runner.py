@@ -43,7 +43,7 @@ def test_pass():
     document = found.document
     assert list(document) == [
         *("schema", "workload", "command", "seed", "verdict", "warnings", "elapsed_ns", "config", "host", "violations"),
-        *("interrupts", "ipis", "requests", "vmstat", "locks", "latency", "result"),
+        *("interrupts", "ipis", "requests", "vmstat", "locks", "latency", "machine", "result"),
     ]
     assert document["schema"] == 1
     assert document["verdict"] == "pass"

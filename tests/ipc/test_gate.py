@@ -81,6 +81,7 @@ def test_a_stopped_program_answers_interrupts() -> None:
 
 
 class TestSections:
+    @pytest.mark.slow
     def test_preemption_off_keeps_the_slot_and_its_end_gives_it_away(self) -> None:
         with Rig(6, gate="on", slice_ms=1.0) as rig:
             stop = Words(1)
