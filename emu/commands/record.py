@@ -75,13 +75,12 @@ def perf_script(command: str, output: str) -> str:
 
 def tracefs_script(command: str, output: str) -> str:
     """With nothing but a shell."""
-    on = "".join(f"echo 1 > events/kmem/{event}/enable\n" for event in EVENTS)
+    on = "".join(f"echo 1 > $T/events/kmem/{event}/enable\n" for event in EVENTS)
     return (
-        f"cd {tracefs() or TRACEFS[0]}\n"
-        f"echo 0 > tracing_on; echo > trace; echo {BUFFER_KB} > buffer_size_kb\n{on}"
-        f"echo 1 > tracing_on\n{command}\necho 0 > tracing_on\n"
-        f"cat trace > {shlex.quote(str(Path(output).absolute()))}\n"
-        "echo 0 > events/kmem/enable; echo > trace; echo 1408 > buffer_size_kb\n"
+        f"T={tracefs() or TRACEFS[0]}/instances/emu; mkdir $T\n"
+        f"echo {BUFFER_KB} > $T/buffer_size_kb\n{on}"
+        f"{command}\n"
+        f"echo 0 > $T/tracing_on; cat $T/trace > {shlex.quote(output)}; rmdir $T\n"
     )
 
 
@@ -122,7 +121,9 @@ def main(argv: Sequence[str]) -> int:
     if chosen.name == "tracefs":
         return by_tracefs(folder, args.words, args.output)
     script = chosen.script(shlex.join(args.words), args.output)
-    return subprocess.run(["sh", "-ec", script], check=False).returncode and failed(chosen.name)
+    if subprocess.run(["sh", "-ec", script], check=False).returncode:
+        raise ResourceError(f"{chosen.name} failed, its words are above; `emu record --dry-run` shows what was run")
+    return 0
 
 
 def shown(ways: Sequence[Way], words: Sequence[str], output: str) -> str:
@@ -155,11 +156,6 @@ def check(output: str, command: str) -> None:
         raise UsageError(f"-o {one_line(output)}: exists; give another name, or remove it")
     if shutil.which(command) is None:
         raise UsageError(f"{one_line(command)!r}: no such command")
-
-
-def failed(name: str) -> int:
-    """Say that somebody else's command failed; its own words are above."""
-    raise ResourceError(f"{name} failed; `emu record --dry-run` shows what was run")
 
 
 def by_tracefs(folder: Path, words: Sequence[str], output: str) -> int:
