@@ -37,7 +37,8 @@ def line(check: Check, again: bool) -> str:
         times = f"   {check.detail['p50_ns'] / 1000:,.2f} us, floor {check.detail['floor_p50_ns'] / 1000:,.2f} us"
     mark = "met" if check.met else "MISSED"
     name = f"{check.what} (again)" if again else check.what
-    return f"    {name:<44}{number(check.value, check.unit):>11}  <= {number(check.limit, check.unit):<10}{mark:<7}{times}"
+    limit = f"<= {number(check.limit, check.unit):<10}"
+    return f"    {name:<44}{number(check.value, check.unit):>11}  {limit}{mark:<7}{times}"
 
 
 def measure(item: Item, settings: Settings) -> list[dict[str, Any]]:
@@ -81,7 +82,8 @@ def host() -> dict[str, Any]:
     import os
     import platform
 
-    model = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), "?")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "?")
     return {
         "kernel": platform.release(),
         "cpu": model,
@@ -159,7 +161,8 @@ def main() -> int:
     if args.json:
         sys.stdout = sys.stderr
     about = host()
-    print(f"{about['cpu']}, {about['cores']} cores, Linux {about['kernel']}, load {about['load'][0]:.1f}, {about['time']}")
+    cores = f"{about['cores']} cores, Linux {about['kernel']}, load {about['load'][0]:.1f}"
+    print(f"{about['cpu']}, {cores}, {about['time']}")
     rows = run(chosen(args.only), settings)
     found = verdicts(rows)
     print("".join(f"\n{goal}: {text}" for goal, text in found.items()))

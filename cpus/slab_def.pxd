@@ -26,6 +26,7 @@ cdef enum:
     BATCHREFILL_LIMIT = 16
     BOOT_CPUCACHE_ENTRIES = 1
     SLAB_OBJ_MAX_NUM = 255                  # freelist indices are bytes
+    SLAB_OBJ_MIN_SIZE = 16
     KMALLOC_MAX_ORDER = 10
     KMALLOC_MAX_SIZE = 4194304
     KMALLOC_MIN_SIZE = 32

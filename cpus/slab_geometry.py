@@ -14,6 +14,7 @@ from cython.cimports.cpus.slab_def import (
     KMALLOC_MAX_ORDER,
     SLAB_NOLEAKTRACE,
     SLAB_OBJ_MAX_NUM,
+    SLAB_OBJ_MIN_SIZE,
     SLAB_RECLAIM_ACCOUNT,
     SLAB_TYPESAFE_BY_RCU,
     slab_root,
@@ -104,6 +105,8 @@ def set_geometry(cachep, flags):
     align = cachep.align
     size = (cachep.object_size + 7) & ~cython.cast(cython.long, 7)
     size = (size + align - 1) & ~(align - 1)
+    if size < SLAB_OBJ_MIN_SIZE:  # of smaller ones more would fit into a page than a byte can count
+        size = (SLAB_OBJ_MIN_SIZE + align - 1) & ~(align - 1)
     cachep.colour_off = align if align > CACHE_LINE else CACHE_LINE
     if set_objfreelist_slab_cache(cachep, size, flags):
         flags |= CFLGS_OBJFREELIST_SLAB

@@ -68,7 +68,7 @@ class RawMemory:
         return int(self.words[(address - BASE) >> 3])
 
     def root(self, area: str) -> int:
-        """Address of the struct that a subsystem's others are found by; 0 if there is none. DamagedError if it is bad."""
+        """Address of the struct that a subsystem's others are found by; 0: none. DamagedError if it is bad."""
         address = int(self.header["area"][CONSTANTS[area]])
         if address and not self.is_block(np.array([address]))[0]:
             raise DamagedError(f"the header's {area} points to {address:#x}, which is not allocated")

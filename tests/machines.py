@@ -24,7 +24,7 @@ from typing import Any
 
 import pytest
 
-from cpus import selftest, status
+from cpus import plants, selftest, selftest_calls, selftest_kernel, status
 from cpus.layout import STRUCTS
 from emu.machine import Machine
 from ipc import memory
@@ -43,7 +43,7 @@ class Stuck(AssertionError):
 
 def dump(cpus: int) -> str:
     """What the coordinator and every CPU are doing, one line each."""
-    lines = [f"gate: {selftest.gate_state()}", f"segment: {status.header()}"]
+    lines = [f"gate: {selftest_kernel.gate_state()}", f"segment: {status.header()}"]
     for cpu in range(-1, cpus):
         state = status.status(cpu)
         words = " ".join(f"{name}={value}" for name, value in state.items() if value not in (False, 0, [], None))
@@ -179,7 +179,8 @@ class Rig(Machine):
 
     def __enter__(self) -> Rig:
         super().__enter__()
-        self._entries |= selftest.entry_points()
+        for module in (selftest, selftest_calls, selftest_kernel, plants):
+            self._entries |= module.entry_points()
         self._watch = Watch(self, self.limit)
         return self
 
@@ -191,8 +192,9 @@ class Rig(Machine):
             if self._watch is not None:
                 self._watch.stop()
             super().__exit__(*exc)
-        if self._watch is not None and self._watch.report:
-            raise Stuck(self._watch.report)
+            # Whatever the kill of its CPUs made of it, a stuck machine is told as one.
+            if self._watch is not None and self._watch.report:
+                raise Stuck(self._watch.report)
 
     @property
     def pids(self) -> list[int]:
@@ -266,11 +268,11 @@ class Rig(Machine):
         """Put a fault into CPUs (default: all) and say no more that the machine's invariants hold."""
         self.judged = False
         for cpu in self.everyone if on is None else on:
-            self.call("plant", selftest.PLANTS[name], on=cpu)
+            self.call("plant", plants.PLANTS[name], on=cpu)
 
     def task(self, address: int) -> dict[str, Any]:
         """What a program that start_task() started has done: steps, done, without_slot."""
-        return dict(selftest.task_state(address))
+        return dict(selftest_kernel.task_state(address))
 
     def kill(self, cpu: int, number: int = signal.SIGKILL) -> None:
         os.kill(self.coordinator.pids[cpu], number)
@@ -347,7 +349,7 @@ def state_violations(cpus: int) -> Iterator[str]:
 
 def gate_violations(cpus: int) -> Iterator[str]:
     """No token is left with anybody, nobody queues for one, the gate is open."""
-    gate = selftest.gate_state()
+    gate = selftest_kernel.gate_state()
     if not gate["on"]:
         return
     if gate["held"] or gate["broadcast"] or gate["closing"]:

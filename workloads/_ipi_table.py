@@ -18,11 +18,10 @@ def time(ns: float | None) -> str:
     """Three digits and a unit."""
     if ns is None:
         return "-"
-    for unit, size in (("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)):
-        if abs(ns) < 999.5 * size:
-            break
+    units = (("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9))
+    unit, size = next((u for u in units if abs(ns) < 999.5 * u[1]), units[-1])
     value = ns / size
-    return f"{value:.{0 if value >= 99.5 or unit == 'ns' and value >= 10 else 1 if value >= 9.95 else 2}f} {unit}"
+    return f"{value:.{0 if value >= 99.5 or (unit == 'ns' and value >= 10) else 1 if value >= 9.95 else 2}f} {unit}"
 
 
 def quotient(value: float | None) -> str:
@@ -33,11 +32,11 @@ def quotient(value: float | None) -> str:
 def columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
     """Rows of text in columns; the first `left` of them ranged left."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        .rstrip()
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = enumerate(zip(row, widths, strict=True))
+        lines.append("  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in cells).rstrip())
+    return lines
 
 
 def render(rows: list[dict[str, Any]]) -> str:
@@ -45,19 +44,19 @@ def render(rows: list[dict[str, Any]]) -> str:
     if rows and "wrong_cpu" in rows[0]:
         return torture(rows)
     table = [("test", "ipi", "targets", "p50", "p99", "return", "floor", "ratio")]
-    for row in rows:
-        table.append(
-            (
-                row["test"],
-                row["ipi"],
-                str(row["targets"] or "-"),
-                time(row["p50_ns"]),
-                time(row["p99_ns"]),
-                time(row["return_p50_ns"]),
-                time(row["floor_p50_ns"]),
-                quotient(row["ratio"]),
-            )
+    table += [
+        (
+            row["test"],
+            row["ipi"],
+            str(row["targets"] or "-"),
+            time(row["p50_ns"]),
+            time(row["p99_ns"]),
+            time(row["return_p50_ns"]),
+            time(row["floor_p50_ns"]),
+            quotient(row["ratio"]),
         )
+        for row in rows
+    ]
     text = columns(table, 2)
     text += ["", "p50, p99: to the last ack; return: until the call returns; floor: the same in plain C"]
     return "\n".join(text + norov(rows))
@@ -82,9 +81,10 @@ def norov(rows: list[dict[str, Any]]) -> list[str]:
 
 def torture(rows: list[dict[str, Any]]) -> str:
     """The account of --requests."""
-    names = ("ipi", "delivery", "cpus", "requests", "run", "wrong_cpu", "raised", "taken", "merged", "pending", "seconds")
-    table = [names] + [
-        tuple(f"{row[n]:,.1f}" if n == "seconds" else f"{row[n]:,}" if isinstance(row[n], int) else row[n] for n in names)
-        for row in rows
-    ]
+    counts = ("requests", "run", "wrong_cpu", "raised", "taken", "merged", "pending")
+    names = ("ipi", "delivery", "cpus", *counts, "seconds")
+    table = [names]
+    for row in rows:
+        numbers = [f"{row[name]:,}" for name in ("cpus", *counts)]
+        table.append((row["ipi"], row["delivery"], *numbers, f"{row['seconds']:,.1f}"))
     return "\n".join(columns(table, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,12 @@ PARKED_GAP_US = 20  # as in the floor: the target must be asleep again
 BROADCAST_GAP_US = 2000
 
 RUNNING_FLOOR = {"signal": "single-busy", "mqueue": "single-mq", "cluster": "single-busy", "doorbell": "poll"}
-PARKED_FLOOR = {"signal": "single-parked", "mqueue": "broadcast-mq", "cluster": "single-futex", "doorbell": "single-futex"}
+PARKED_FLOOR = {
+    "signal": "single-parked",
+    "mqueue": "broadcast-mq",
+    "cluster": "single-futex",
+    "doorbell": "single-futex",
+}
 BROADCAST_FLOOR = dict.fromkeys(("signal", "cluster", "doorbell"), "broadcast-parked") | {"mqueue": "broadcast-mq"}
 GATED_FLOOR = dict.fromkeys(("signal", "mqueue", "cluster", "doorbell"), "broadcast-parked")
 
@@ -76,7 +82,7 @@ class Test:
             "targets": called,
             "p50_ns": figure.p50,
             "p99_ns": figure.p99,
-            "return_p50_ns": blocks.statistics.median(block.returned.p50 for block in seen),
+            "return_p50_ns": statistics.median(block.returned.p50 for block in seen),
             "floor": mode,
             "floor_p50_ns": figure.floor_p50,
             "floor_p99_ns": figure.floor_p99,
@@ -117,7 +123,7 @@ class Test:
     def norov_line(
         self, bench: Bench, last: blocks.Block, ipi: str, rounds: int, sender: int | str, targets: int
     ) -> dict[str, float] | None:
-        """The two sums that his module prints: handler's time minus start, and the loop's. Only single calls note it."""
+        """The two sums that his module prints: handler's time minus start, and the loop's. Single calls only."""
         if not self.norov:
             return None
         delivered = 0.0

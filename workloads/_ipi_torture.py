@@ -82,7 +82,8 @@ def faults(
         if wrong:
             found.append(f"CPU {cpu} ran {wrong} requests that were another's")
     if requests["enqueued"] != requests["run"] + requests["refused"] + requests["pending"]:
-        found.append("requests enqueued {enqueued} != run {run} + refused {refused} + pending {pending}".format(**requests))
+        text = "requests enqueued {enqueued} != run {run} + refused {refused} + pending {pending}"
+        found.append(text.format(**requests))
     if requests["pending"] or requests["refused"]:
         found.append("requests left: pending {pending}, refused {refused}".format(**requests))
     if ipis["raised"] != ipis["taken"] + ipis["merged"] + ipis["pending"]:

@@ -34,7 +34,9 @@ from emu.context import RunContext
 from emu.errors import ResourceError, UsageError
 from emu.floor import Floor
 from emu.plan import allowed_cores
-from workloads import _ipi_blocks as blocks, _ipi_table as table, _ipi_torture as torture
+from workloads import _ipi_blocks as blocks
+from workloads import _ipi_table as table
+from workloads import _ipi_torture as torture
 from workloads._ipi_tests import PAIR, TESTS, Test
 
 TRANSPORTS = ("signal", "mqueue", "cluster", "doorbell")

@@ -233,7 +233,7 @@ def next_random(state):
 
 
 def storm_mask(b, me, chosen):
-    """A call of every CPU whose bit is set in `chosen`, modulo 64. One target is waited for: it is a single call then."""
+    """A call of every CPU whose bit is set in `chosen`, modulo 64; waited for if that is one: a single call."""
     mask: cpumask
     count: cython.long = 0
     cpumask_clear(cython.address(mask))

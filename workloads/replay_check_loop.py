@@ -79,7 +79,8 @@ def parked() -> set:
             n = s.node[nid]
             if n.shared != cython.NULL:
                 add_array(n.shared, found)
-            if n.alien != cython.NULL:
+            # Before v4.7 a machine of one node had a bad pointer there, on purpose.
+            if system.nr_nodes > 1 and n.alien != cython.NULL:
                 for other in range(system.nr_nodes):
                     if n.alien[other] != cython.NULL:
                         add_array(cython.address(n.alien[other].ac), found)

@@ -1,7 +1,7 @@
 """What a goal is made of, and how it is measured.
 
-A ratio is the median over 15 interleaved pairs of blocks (floor, ours, floor, ours, ...) of the quotients of the blocks'
-medians. An item that misses its limit is measured once more, and both are printed: the host is shared.
+A ratio is the median over 15 interleaved pairs of blocks (floor, ours, floor, ours, ...) of the quotients of the
+blocks' medians. An item that misses its limit is measured once more, and both are printed: the host is shared.
 """
 
 from __future__ import annotations

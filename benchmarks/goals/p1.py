@@ -16,7 +16,9 @@ from workloads._ipi_blocks import IRQ_OFF, POLL, PURE
 TITLE = "an interrupt to a running CPU on another core, against the C floor"
 
 
-def running(ipi: str, mode: str, busy: int, limit: float, p99: float | None, stamp: str, settings: Settings) -> list[Check]:
+def running(
+    ipi: str, mode: str, busy: int, limit: float, p99: float | None, stamp: str, settings: Settings
+) -> list[Check]:
     """One transport, one kind of target."""
     if allowed_cores() < 2:
         raise NotMeasurableError("two host cores are needed")

@@ -11,7 +11,10 @@ from pathlib import Path
 from goals.base import Check, Item, NotBuiltError, Settings
 
 TITLE = "`emu --help`, best of 10; the monitor at 4 Hz"
-IMPORTS = "import sys; sys.argv = ['emu', '--help']\ntry:\n    import emu.cli; emu.cli.main()\nexcept SystemExit: pass\n"
+IMPORTS = (
+    "import sys; sys.argv = ['emu', '--help']\n"
+    "try:\n    import emu.cli; emu.cli.main()\nexcept SystemExit: pass\n"
+)
 NUMPY = IMPORTS + "sys.exit(3 if 'numpy' in sys.modules else 0)"
 
 

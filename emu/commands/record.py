@@ -42,7 +42,7 @@ EVENTS = (
 # Until Linux 6.0; what a kernel does not have is left out.
 OLD_EVENTS = ("kmalloc_node", "kmem_cache_alloc_node")
 TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-BUFFER_KB = 131072
+BUFFER_KB = 65536  # per CPU
 
 
 class Way(NamedTuple):
@@ -58,7 +58,7 @@ def trace_cmd_script(command: str, output: str) -> str:
     events = " ".join(f"-e kmem:{event}" for event in EVENTS)
     data = shlex.quote(f"{output}.dat")
     return (
-        f"trace-cmd record -b {BUFFER_KB // 2} {events} \\\n    -o {data} {command}\n"
+        f"trace-cmd record -b {BUFFER_KB} {events} \\\n    -o {data} {command}\n"
         f"trace-cmd report -i {data} > {shlex.quote(output)}\n"
     )
 
@@ -106,7 +106,10 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command."""
-    args = parser().parse_all(argv)
+    # What is behind -- is the command's, options and all.
+    own = list(argv[: argv.index("--")]) if "--" in argv else list(argv)
+    args = parser().parse_all(own)
+    args.words += argv[len(own) + 1 :]
     ways = [way for way in WAYS if args.way in (None, way.name)]
     if not args.words or args.dry_run:
         sys.stdout.write(shown(ways, args.words, args.output))

@@ -126,9 +126,10 @@ import sys
 
 def run(ctx, args):
     with ctx.boot() as machine:
+        booted = machine.vmstat()["kicks"]
         while True:
             machine.kick_all_cpus_sync(on=0)
-            ctx.partial["kicks"] = machine.vmstat()["kicks"]
+            ctx.partial["kicks"] = machine.vmstat()["kicks"] - booted
             if ctx.partial["kicks"] == 5:
                 sys.stderr.write("ready\\n")
 """

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cpus import slab_common, slab_faces as slab
+from cpus import slab_faces as slab
 from cpus.layout import CONSTANTS
 from tests.slabs import kernel
-
-assert slab_common  # its constants are in CONSTANTS
 
 # size -> (objects, order, placement), 4 KiB pages, max order 1, worked out by hand from the rules
 PLAIN = {
@@ -93,7 +92,7 @@ class Model:
     def __init__(self, size: int, align: int, ctor: bool, flags: int) -> None:
         self.object_size = size
         self.align = max(align, 8)
-        self.size = -(-(-(-size // 8) * 8) // self.align) * self.align
+        self.size = -(-max(16, -(-size // 8) * 8) // self.align) * self.align
         self.ctor, self.flags = ctor, flags
 
     def fits(self, num: int, off: bool) -> bool:

@@ -112,7 +112,7 @@ class TestKilled:
 class TestInterrupted:
     @pytest.mark.parametrize("seed", [1, 2])
     def test_at_random_instants(self, seed: int) -> None:
-        """KeyboardInterrupt out of boot, of a storm, of shut-down: the process has no child, thread or descriptor more."""
+        """KeyboardInterrupt out of boot, of a storm, of shut-down: no child, thread or descriptor is left."""
         done = run_program("tests.faults.programs:interrupted_at_random", seed, 40, "signal", 60, seconds=100)
         assert done.returncode == 0, done.stdout + done.stderr
         assert json.loads(done.stdout)["number"] == 40

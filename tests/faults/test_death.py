@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cpus import selftest, status
+from cpus import selftest, selftest_kernel, status
 from emu.errors import DiedError
 from tests.machines import (
     BOTH_OFF,
@@ -178,9 +178,9 @@ class TestReleased:
             section = rig.hold_irqs(3)
             rig.start("kick", on=1)
             rig.wait_for(lambda: status.status(1)["waiting_for"] == "acks", "CPU 1 to wait")
-            assert selftest.gate_state()["broadcast"] != 0
+            assert selftest_kernel.gate_state()["broadcast"] != 0
             kill_and_wait(rig, 1)
-            assert selftest.gate_state()["broadcast"] == 0
+            assert selftest_kernel.gate_state()["broadcast"] == 0
             section[1] = 1
             rig.finish(3)
             assert rig.kick_all_cpus_sync() == 4
@@ -192,14 +192,14 @@ class TestReleased:
             programs = [rig.call("start_task", cpu, stop.address, 300, on="coordinator") for cpu in range(6)]
             killed = []
             for _ in range(3):
-                cpu = next(c for c in [*selftest.gate_state()["held"].values(), 1, 2, 3, 4, 5] if c not in (0, *killed))
+                holders = selftest_kernel.gate_state()["held"].values()
+                cpu = next(c for c in [*holders, 1, 2, 3, 4, 5] if c not in (0, *killed))
                 kill_and_wait(rig, cpu)
                 killed.append(cpu)
             living = [t for cpu, t in enumerate(programs) if cpu not in killed]
             steps = [rig.task(t)["steps"] for t in living]
-            rig.wait_for(
-                lambda: all(rig.task(t)["steps"] > n + 3 for t, n in zip(living, steps, strict=True)), "the living to run"
-            )
+            before = dict(zip(living, steps, strict=True))
+            rig.wait_for(lambda: all(rig.task(t)["steps"] > n + 3 for t, n in before.items()), "the living to run")
             stop[0] = 1
             for t in living:
                 rig.wait_for(lambda at=t: rig.task(at)["done"], "a program to end")
@@ -237,7 +237,7 @@ class TestLocks:
             rig.start("hold_lock", selftest.slab_mutex(), MUTEX, words.at(0), words.at(1), on=3)
             rig.wait_for(lambda: words[0], "the lock to be taken")
             rig.kill(3)
-            with pytest.raises(DiedError, match="CPU 3 .*in kernel mode, .*holding slab_mutex"):
+            with pytest.raises(DiedError, match=r"CPU 3 .*in kernel mode, .*holding slab_mutex"):
                 rig.wait_for(lambda: False, "the end of the run")
 
     @pytest.mark.parametrize("kind", [SPIN, MUTEX, READ, WRITE], ids=["spin", "mutex", "read", "write"])

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cpus import selftest
+from cpus import selftest_kernel
 
 CPUS = 1024
 cpus = st.one_of(st.integers(0, CPUS - 1), st.sampled_from([0, 1, 62, 63, 64, 65, 127, 128, 1022, 1023]))
@@ -55,7 +55,7 @@ def model(program: list[tuple[str, int, int]]) -> list[Any]:
 @example([("next", 0, CPUS - 1), ("set", 0, CPUS - 1), ("next", 0, CPUS - 2), ("next", 0, -1)])
 @example([("set", 0, 63), ("bits", 0, 0), ("weight", 0, 0), ("next", 0, 62), ("next", 0, 63)])
 def test_against_sets(program: list[tuple[str, int, int]]) -> None:
-    assert selftest.mask_program(program) == model(program)
+    assert selftest_kernel.mask_program(program) == model(program)
 
 
 @given(st.sets(cpus))
@@ -64,7 +64,7 @@ def test_walking_a_mask_finds_all_in_order(members: set[int]) -> None:
     found = []
     at = -1
     while True:
-        at = selftest.mask_program([*program, ("next", 0, at)])[-1]
+        at = selftest_kernel.mask_program([*program, ("next", 0, at)])[-1]
         if at < 0:
             break
         found.append(at)

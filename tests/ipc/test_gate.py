@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cpus import selftest, status
+from cpus import selftest, selftest_kernel, status
 from cpus.layout import CONSTANTS, STRUCTS
 from tests.machines import MUTEX, TRANSPORTS, Rig, Words, field
 
@@ -31,7 +31,7 @@ def look(rig: Rig, seen: Words) -> None:
 @pytest.mark.parametrize("kicks", [0, 10], ids=["", "closed now and then"])
 def test_no_more_than_its_tokens(ipi: str, kicks: int) -> None:
     with Rig(8, ipi=ipi, gate="on") as rig:
-        tokens = selftest.gate_state()["tokens"]
+        tokens = selftest_kernel.gate_state()["tokens"]
         stop, seen = Words(1), Words(4)
         programs = tasks(rig, stop)
         for _ in range(5):
@@ -135,7 +135,7 @@ def test_idle_cpus_hold_nothing(gate: str) -> None:
     with Rig(8, gate=gate) as rig:
         rig.settle()
         assert [status.status(cpu)["slot"] for cpu in range(8)] == [-1] * 8
-        assert selftest.gate_state()["held"] == {}
+        assert selftest_kernel.gate_state()["held"] == {}
 
 
 def test_gate_is_chosen_by_cores() -> None:
@@ -145,6 +145,6 @@ def test_gate_is_chosen_by_cores() -> None:
 
     assert allowed_cores() <= len(os.sched_getaffinity(0))
     with Rig(allowed_cores() + 1, gate="auto"):
-        assert selftest.gate_state()["on"]
+        assert selftest_kernel.gate_state()["on"]
     with Rig(1, gate="auto"):
-        assert not selftest.gate_state()["on"]
+        assert not selftest_kernel.gate_state()["on"]

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cpus import selftest, status
+from cpus import selftest_kernel, status
 from cpus.layout import CONSTANTS
 from emu import observe
 
@@ -33,16 +33,16 @@ def model_bucket(value: int) -> int:
 @example(LARGEST + 1)
 @example((1 << 63) - 1)
 def test_bucket(value: int) -> None:
-    assert selftest.bucket(value) == model_bucket(value)
+    assert selftest_kernel.bucket(value) == model_bucket(value)
 
 
 @given(measured)
 @example(7)
 @example(8)
 def test_bounds_of_a_bucket_hold_its_values(value: int) -> None:
-    low, high = status.bucket_bounds(selftest.bucket(value))
+    low, high = status.bucket_bounds(selftest_kernel.bucket(value))
     assert low <= value <= high
-    assert selftest.bucket(low) == selftest.bucket(high) == selftest.bucket(value)
+    assert selftest_kernel.bucket(low) == selftest_kernel.bucket(high) == selftest_kernel.bucket(value)
     assert high - low <= low / 4
 
 
@@ -57,7 +57,7 @@ def test_buckets_are_next_to_each_other() -> None:
 
 @given(st.lists(measured, max_size=50))
 def test_against_a_counter(numbers: list[int]) -> None:
-    found = selftest.histogram_of(numbers)
+    found = selftest_kernel.histogram_of(numbers)
     assert found["count"] == len(numbers)
     assert found["total"] == sum(numbers)
     assert found["max"] == max(numbers, default=0)
@@ -66,7 +66,7 @@ def test_against_a_counter(numbers: list[int]) -> None:
 
 @given(st.lists(measured, min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99]))
 def test_percentiles_are_within_an_eighth(numbers: list[int], share: float) -> None:
-    found = selftest.histogram_of(numbers)
+    found = selftest_kernel.histogram_of(numbers)
     full = [0] * BUCKETS
     for index, count in found["bucket"].items():
         full[index] = count
@@ -77,5 +77,5 @@ def test_percentiles_are_within_an_eighth(numbers: list[int], share: float) -> N
 
 def test_a_negative_value_is_none() -> None:
     """A clock that went backward must not write outside of the buckets."""
-    assert selftest.bucket(-1) == 0
-    assert selftest.bucket(-(1 << 62)) == 0
+    assert selftest_kernel.bucket(-1) == 0
+    assert selftest_kernel.bucket(-(1 << 62)) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from cpus import cpu
@@ -80,7 +82,7 @@ def test_areas_do_not_overlap() -> None:
         "ram": (BASE + (CONSTANTS["RAM_OFFSET_GIB"] << 30), CONSTANTS["MAX_RAM_GIB"] << 30),
     }
     ordered = sorted((start, start + length, name) for name, (start, length) in areas.items())
-    for (_, end, name), (start, _, following) in zip(ordered, ordered[1:], strict=False):
+    for (_, end, name), (start, _, following) in itertools.pairwise(ordered):
         assert end <= start, (name, following)
     assert ordered[-1][1] <= BASE + (CONSTANTS["SEGMENT_GIB"] << 30)
 

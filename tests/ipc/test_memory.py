@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -184,8 +185,8 @@ class TestSegment:
     def test_it_has_no_name(self) -> None:
         memory.create(64 * MIB, 16 * MIB, 2, 1)
         try:
-            target = os.readlink(f"/proc/self/fd/{memory.descriptor()}")
-            assert "(deleted)" in target
+            target = Path(f"/proc/self/fd/{memory.descriptor()}").readlink()
+            assert "(deleted)" in str(target)
             assert leftovers()["shm"] == []
         finally:
             memory.destroy()

@@ -1,4 +1,4 @@
-"""All-to-all broadcasts: every CPU calls all others at the same time. Tests with one sender find none of the deadlocks."""
+"""All-to-all broadcasts: every CPU calls all others at once. Tests with one sender find none of the deadlocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""scftorture's mix: single and broadcast calls, waited for or not, sections with interrupts off, handlers that take time.
+"""scftorture's mix: single and broadcast calls, waited for or not, irq-off sections, handlers that take time.
 
 Its four errors: run on the wrong CPU, missed-in (the function does not see what the sender stored), missed-out (the
 sender does not see what the function stored), and calls that were refused though the target is online.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from cpus import selftest, status
+from cpus import plants, selftest_calls, status
 from tests.machines import DELIVERY, TRANSPORTS, Rig, Words
 
 FIELDS = ("cpu", "before", "after", "ran", "wrong_cpu", "missed_in", "delay_us", "missed_out", "refused", "sent")
 ERRORS = ("wrong_cpu", "missed_in", "missed_out", "refused")
-WORDS = selftest.SIZES["check"] // 8
+WORDS = selftest_calls.SIZES["check"] // 8
 
 
 def torture(rig: Rig, rounds: int, handler_us: int = 5) -> dict[str, int]:
@@ -74,7 +74,7 @@ def test_lost_doorbells_change_nothing(ipi: str) -> None:
     """Every third ring is dropped: requests are not lost, and run once."""
     with Rig(4, ipi=ipi, poll_limit_ms=20) as rig:
         for cpu in range(4):
-            rig.call("plant", selftest.PLANTS["lossy ring"], on=cpu)
+            rig.call("plant", plants.PLANTS["lossy ring"], on=cpu)
         counted = Words(1)
         assert rig.call_on_all("call_many", 30, 1, counted.address) == [3] * 4
         assert counted[0] == 30 * 4 * 3
