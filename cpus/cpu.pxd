@@ -55,6 +55,7 @@ cdef struct mailbox:
     mail_function function
     long args[8]
     long result
+    vlong died                    # its CPU died before it answered
     completion done
 
 # A task is what a user process is to the kernel: it has a memcg and runs on one CPU at a time.
@@ -98,6 +99,8 @@ cdef struct cpu:
     int work_backlog              # own items taken from work_list and not yet run
     void *work_head               # those items, oldest first
     void *work_tail
+    void *work_running            # workqueue of the item that runs
+    void *lost_work               # struct work_struct: stands for that item when this CPU has died in it
     # RCU-sched (cpus/rcu).
     vlong rcu_reported            # the last grace period that this CPU has answered for
     vlong rcu_snapshot            # its hw.dynticks when that grace period began
@@ -106,6 +109,7 @@ cdef struct cpu:
     vlong rcu_count               # callbacks queued
     vlong rcu_done                # callbacks run
     rcu_head rcu_barrier_head     # marker that rcu_barrier() queues behind them
+    vlong rcu_marker_out          # that marker is waited for
     long ticks                    # timer interrupts taken
     # Counters (cpus/vmstat), plain increments with interrupts off.
     long counter[NR_COUNTERS]

@@ -270,15 +270,28 @@ def rcu_softirq(me):
 
 
 def barrier_callback(head):
+    marker_is_over(this_cpu())
+
+
+def marker_is_over(c):
+    """The marker of a CPU has run, or the CPU has died: once."""
     state = rcu()
-    if atomic_fetch_add(cython.address(state.barrier_out), -1) == 1:
+    if xchg(cython.address(c.rcu_marker_out), 0) and atomic_fetch_add(cython.address(state.barrier_out), -1) == 1:
         wake_cpu(processor_of(state.barrier_waiter))
+
+
+def pass_over_the_dead():
+    """Callbacks of a CPU that died never run: what their end would allow is not done, so nobody need wait for it."""
+    for cpu in range(segment().nr_cpus):
+        if cpu_of(cpu).hw.dead:
+            marker_is_over(cpu_of(cpu))
 
 
 def queue_barrier_marker(info):
     """On each CPU with callbacks, interrupts off: a marker behind all of them."""
     me = this_cpu()
     atomic_fetch_add(cython.address(rcu().barrier_out), 1)
+    xchg(cython.address(me.rcu_marker_out), 1)
     call_rcu_sched(cython.address(me.rcu_barrier_head), barrier_callback)
 
 
@@ -326,6 +339,7 @@ def wait_for_markers(me):
             break
         park(hw, seen, tick)
         force_quiescent_state()
+        pass_over_the_dead()
         if me.rcu_count and me.in_softirq == 0:
             me.softirq_pending = 1
             sleep_end(hw)

@@ -130,15 +130,23 @@ def acknowledge(csd):
 
 
 def run_request(c, csd):
+    """Run one request. `serving` is what would be answered for if this CPU died now: a request is taken off it before
+    it is given back, since its sender may use it again at once. Who dies in between is found by look_after_overdue."""
     func = csd.func
     info = csd.info
+    following = csd.next
     trace(EV_CSD_ENTRY, cython.cast(cython.ulong, csd))
-    c.csd_run += 1
     if read_once(cython.address(csd.flags)) & CSD_FLAG_SYNCHRONOUS:
         func(info)
         trace(EV_CSD_EXIT, cython.cast(cython.ulong, csd))
+        c.csd_run += 1
+        c.serving = following
+        barrier()
         acknowledge(csd)
     else:
+        c.csd_run += 1
+        c.serving = following
+        barrier()
         csd_unlock(csd)
         func(info)
         trace(EV_CSD_EXIT, 0)
@@ -148,13 +156,10 @@ def handle_call_function(me, vectors):
     """generic_smp_call_function_single_interrupt: run all that is queued, first come first served."""
     c = cython.cast(cython.pointer(cpu), me)
     csd = cython.cast(cython.pointer(call_single_data), llist_del_all_reversed(cython.address(c.call_single_queue)))
+    c.serving = csd
     while csd != cython.NULL:
-        following = csd.next
-        c.serving = csd
-        barrier()
         run_request(c, csd)
-        csd = following
-    c.serving = cython.NULL
+        csd = c.serving
 
 
 def enqueue(c, csd, target, func, info, flags):
@@ -203,6 +208,8 @@ def look_after_overdue(c):
         if read_once(cython.address(csd.flags)) & CSD_FLAG_LOCK:
             if cpu_of(target).hw.dead:
                 complete_requests_of_dead(target)
+                if csd.flags & CSD_FLAG_SYNCHRONOUS:  # run, but not answered for
+                    acknowledge(csd)
             elif cpu_of(target).hw.pending != 0:
                 private().overdue(processor_of(target))
             if get_cycles() - csd.since > CSD_TIMEOUT_S * 1000000 * segment().cycles_per_us:
@@ -258,6 +265,7 @@ def smp_call_function_single(cpu, func, info, wait):
         local_irq_restore(flags)
         return 0
     if not cpumask_test_cpu(cpu, cpu_online_mask()) or csds_of(c) == cython.NULL:
+        c.csd_enqueued += 1
         c.csd_refused += 1
         return -1
     preempt_disable()
