@@ -101,7 +101,7 @@ def reply(c, text, length):
 def fork_cpus(count: int, pids: list, runner, pin: bool, queue: bool) -> None:
     """Fork `count` CPUs. runner(cpu, index, params) -> bytes runs body `index` in a CPU's process.
 
-    Each pid is appended to `pids` as soon as it is known; when a fork fails, OSError is raised and the caller ends those.
+    Each pid is appended to `pids` as soon as it is known. Raises OSError when a fork fails; the caller ends those made.
     """
     parent = getpid()
     mask_interrupts(SIG_BLOCK)

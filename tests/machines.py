@@ -469,7 +469,7 @@ def running_program(name: str, *args: object) -> Iterator[subprocess.Popen[str]]
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there. A zombie of ours is; an orphan's waits for the host's init, which may take its time."""
+    """Whether a process is there. A zombie of ours is; an orphan that is one waits for the host's init alone."""
     try:
         state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except OSError:
