@@ -9,4 +9,5 @@ cdef enum:
 cdef bint boost_begin(processor *target) noexcept nogil        # before ringing; true: boost_raise() after it
 cdef void boost_raise(processor *target) noexcept nogil
 cdef void boost_lower(processor *me) noexcept nogil
+cdef bint lower_once(processor *me) noexcept nogil
 cdef void boost_sender(bint on) noexcept nogil

@@ -40,14 +40,29 @@ def boost_raise(target):
         write_once_int(cython.address(target.boost), NONE)
 
 
-def boost_lower(me):
+def lower_once(me):
+    """Take one raise back. True if it was complete: then another may have come while this process was switched away."""
     state = read_once_int(cython.address(me.boost))
     if state == NONE or state == FINISHED:
-        return
+        return False
     if state == RAISING and cmpxchg_int(cython.address(me.boost), RAISING, FINISHED) == RAISING:
-        return
+        return False
     write_once_int(cython.address(me.boost), NONE)
     set_fifo(me.pid, 0)
+    return True
+
+
+def boost_lower(me):
+    """Lowering switches away, and signals come meanwhile. Their handlers answer and leave the lowering to this one, or
+    each would be one level deeper. What was raised while none of them looked is seen by the look behind the count."""
+    again: cython.bint = True
+    while again:
+        me.in_interrupt += 1
+        while lower_once(me):
+            pass
+        me.in_interrupt -= 1
+        state = read_once_int(cython.address(me.boost))
+        again = state == RAISING or state == RAISED
 
 
 def boost_sender(on):
