@@ -1,4 +1,4 @@
-"""What a refill costs in list_lock acquisitions, at each level of the 2016 series: exact, since nobody else is there."""
+"""What a refill costs in list_lock acquisitions, at each level of the 2016 series: exact, since nobody contends."""
 
 from __future__ import annotations
 
