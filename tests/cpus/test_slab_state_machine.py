@@ -219,7 +219,7 @@ class Allocator(RuleBasedStateMachine):
     @precondition(lambda self: self.caches)
     @rule(index=INDEX)
     def destroy(self, index: int) -> None:
-        """Refused as long as an object lives. The others' arrays are drained one by one, since nobody is interrupted."""
+        """Refused as long as an object lives. The others' arrays are drained one by one: nobody is interrupted."""
         cache = self.pick(index)
         here = self.k.current
         for number in self.alive:
