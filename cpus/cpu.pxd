@@ -46,6 +46,7 @@ cdef enum:
     AREA_RCU = 4
     AREA_LOCKS = 5                # struct kernel_locks (cpus/locks)
     AREA_SLUB = 6
+    AREA_SLOW_FREE = 7            # no root: != 0 if a free must look further (several nodes, or a debugged cache)
     AREA_WORKLOAD = 15
 
 ctypedef long (*mail_function)(long *args) noexcept nogil
@@ -115,6 +116,7 @@ cdef struct cpu:
     long counter[NR_COUNTERS]
     histogram *latency            # [NR_LATENCIES]
     void *slab_work               # next reap of this CPU (cpus/slab)
+    unsigned long slab_path       # which slow paths of the allocator it is in (cpus/slab_debug)
     void *pcp                     # per-CPU pagesets (cpus/page_alloc)
     mailbox mail
     completion body_done          # of the Python body, which leaves the mailbox free for calls

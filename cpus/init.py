@@ -21,5 +21,7 @@ def start_kernel(parameters: dict) -> bool:
     if init_locks() != 0 or init_rcu() != 0 or not workqueue.init_workqueues() or not page_alloc.mem_init():
         return False
     return slab_boot.kmem_cache_init(
-        slab_max_order=int(parameters.get("slab_max_order", -1)), noaliencache="noaliencache" in parameters
+        slab_max_order=int(parameters.get("slab_max_order", -1)),
+        noaliencache="noaliencache" in parameters,
+        slab_debug=str(parameters.get("slab_debug", "")),
     )

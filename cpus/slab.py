@@ -4,16 +4,26 @@ Where an object can be is told beside the checker's sum, in emu/validate.py.
 """
 
 import cython
-from cython.cimports.cpus.cpu import count_event, cpu, kernel_enter, kernel_exit, smp_processor_id, this_cpu
+from cython.cimports.cpus.cpu import (
+    AREA_SLOW_FREE,
+    count_event,
+    cpu,
+    kernel_enter,
+    kernel_exit,
+    smp_processor_id,
+    this_cpu,
+)
 from cython.cimports.cpus.events import EV_ALLOC, EV_FREE
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_head
 from cython.cimports.cpus.mm_types import __GFP_ACCOUNT, __GFP_ZERO, NUMA_NO_NODE, virt_to_head_page
 from cython.cimports.cpus.slab_array import cache_alloc_refill, cache_flusharray, free_block
+from cython.cimports.cpus.slab_check import debug_alloc, debug_free
 from cython.cimports.cpus.slab_def import (
     KMALLOC_MAX_SIZE,
     KMALLOC_MIN_SIZE,
     KMALLOC_SHIFT_LOW,
     SLAB_ACCOUNT,
+    SLAB_DEBUG_FLAGS,
     cpu_cache_get,
     numa_mem_id,
     slab_root,
@@ -63,7 +73,7 @@ def refill_and_alloc(cachep, gfp):
 def kmem_cache_alloc(cachep, gfp):
     """The usual case is written out here, with the CPU looked up once: this and kmem_cache_free are what a workload
     measures."""
-    if unlikely((cachep.flags & SLAB_ACCOUNT) | (gfp & (__GFP_ACCOUNT | __GFP_ZERO))):
+    if unlikely((cachep.flags & (SLAB_ACCOUNT | SLAB_DEBUG_FLAGS)) | (gfp & (__GFP_ACCOUNT | __GFP_ZERO))):
         return alloc_special(cachep, gfp)
     me = this_processor()
     was = enter_kernel(me)
@@ -87,7 +97,7 @@ def kmem_cache_alloc(cachep, gfp):
 
 def alloc_special(cachep, gfp):
     """An allocation that is to be zeroed, or charged to the current task's memcg: then it comes from that memcg's own
-    cache, if there is one."""
+    cache, if there is one. Or one from a debugged cache."""
     was = kernel_enter()
     accounted: cython.bint = ((cachep.flags & SLAB_ACCOUNT) | (gfp & __GFP_ACCOUNT)) != 0
     if accounted:
@@ -108,6 +118,8 @@ def alloc_special(cachep, gfp):
 def alloc_one(cachep, gfp):
     """One object, counted. Interrupts off."""
     objp = refill_and_alloc(cachep, gfp)
+    if unlikely(cachep.flags & SLAB_DEBUG_FLAGS) and objp != cython.NULL:
+        objp = debug_alloc(cachep, objp)
     this_cpu().counter[SLAB_ALLOC] += objp != cython.NULL
     trace(EV_ALLOC, cython.cast(cython.ulong, objp))
     return objp
@@ -123,6 +135,8 @@ def kmem_cache_alloc_node(cachep, gfp, nid):
     if objp == cython.NULL:
         cpu_cache_get(cachep).allocfail += 1
     else:
+        if cachep.flags & SLAB_DEBUG_FLAGS:
+            objp = debug_alloc(cachep, objp)
         count_event(SLAB_ALLOC)
     trace(EV_ALLOC, cython.cast(cython.ulong, objp))
     local_irq_restore(flags)
@@ -177,9 +191,7 @@ def free_by_coordinator(cachep, objp):
     slabs_destroy(cachep, cython.address(emptied))
 
 
-def ___cache_free(cachep, objp):
-    if unlikely(segment().nr_nodes > 1) and cache_free_alien(cachep, objp):
-        return
+def put_in_array(cachep, objp):
     ac = cpu_cache_get(cachep)
     if likely(ac.avail < ac.limit):
         ac.freehit += 1
@@ -193,9 +205,30 @@ def ___cache_free(cachep, objp):
     ac.avail += 1
 
 
+def put_object(cachep, objp):
+    if segment().nr_nodes > 1 and cache_free_alien(cachep, objp):
+        return
+    put_in_array(cachep, objp)
+
+
+def ___cache_free(cachep, objp):
+    if likely(segment().area[AREA_SLOW_FREE] == 0):
+        put_in_array(cachep, objp)
+        return
+    if cachep.flags & SLAB_DEBUG_FLAGS:
+        objp = debug_free(cachep, objp)
+        if objp == cython.NULL:
+            return
+    put_object(cachep, objp)
+
+
 def cache_from_obj(cachep, objp):
     """A root cache may be named for an object that came from one of its children."""
-    return cython.cast(cython.pointer(kmem_cache), virt_to_head_page(objp).slab_cache)
+    real = cython.cast(cython.pointer(kmem_cache), virt_to_head_page(objp).slab_cache)
+    if unlikely(real == cython.NULL or (real != cachep and real.memcg_params.root_cache != cachep)):
+        if cachep != cython.NULL and cachep.flags & SLAB_DEBUG_FLAGS:
+            return cachep  # a foreign free: debug_free() reports it
+    return real
 
 
 def __cache_free(cachep, objp):
@@ -216,7 +249,7 @@ def kmem_cache_free(cachep, objp):
     cython.cast(cython.pointer(cpu), me).counter[SLAB_FREE] += 1
     ac = cachep.cpu_cache[me.id + 1]
     avail = ac.avail
-    if likely(avail < ac.limit and segment().nr_nodes == 1):
+    if likely(avail < ac.limit and segment().area[AREA_SLOW_FREE] == 0):
         ac.avail = avail + 1
         ac.freehit += 1
         ac.entry[avail] = objp

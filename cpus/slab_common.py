@@ -6,10 +6,12 @@ from cython.cimports.cpus.events import EV_CACHE_CREATE, EV_CACHE_DESTROY, EV_SH
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.rcu import rcu_barrier_sched
+from cython.cimports.cpus.slab_debug import WHERE_DESTROY, WHERE_SHRINK, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
     KMALLOC_MAX_SIZE,
     SLAB_ACCOUNT,
     SLAB_CACHE_DMA,
+    SLAB_DEBUG_FLAGS,
     SLAB_HWCACHE_ALIGN,
     SLAB_NAME,
     SLAB_NOLEAKTRACE,
@@ -46,7 +48,7 @@ ENOMEM = cython.declare(cython.long, 12)
 EBUSY = cython.declare(cython.long, 16)
 EINVAL = cython.declare(cython.long, 22)
 
-SLAB_NEVER_MERGE = cython.declare(cython.ulong, SLAB_TYPESAFE_BY_RCU | SLAB_NOLEAKTRACE)
+SLAB_NEVER_MERGE = cython.declare(cython.ulong, SLAB_TYPESAFE_BY_RCU | SLAB_NOLEAKTRACE | SLAB_DEBUG_FLAGS)
 SLAB_MERGE_SAME = cython.declare(cython.ulong, SLAB_RECLAIM_ACCOUNT | SLAB_CACHE_DMA | SLAB_ACCOUNT)
 
 
@@ -190,6 +192,7 @@ def kmem_cache_create(name, size, align, flags, ctor, error):
 
 def kmem_cache_shrink(cachep):
     start = get_cycles()
+    path = path_enter(WHERE_SHRINK)
     trace(EV_SHRINK_BEGIN, cython.cast(cython.ulong, cachep))
     down_read(cython.address(locks().cpu_hotplug))
     down_read(cython.address(locks().mem_hotplug))
@@ -204,6 +207,7 @@ def kmem_cache_shrink(cachep):
     up_read(cython.address(locks().mem_hotplug))
     up_read(cython.address(locks().cpu_hotplug))
     trace(EV_SHRINK_END, cython.cast(cython.ulong, cachep))
+    path_leave(path)
     record_latency(LAT_SHRINK, start)
     return left
 
@@ -245,6 +249,7 @@ def kmem_cache_destroy(cachep):
     release: list_head
     INIT_LIST_HEAD(cython.address(release))
     error: cython.long = 0
+    path = path_enter(WHERE_DESTROY)
     lock_slab()
     if cachep.refcount > 1:
         cachep.refcount -= 1
@@ -253,5 +258,6 @@ def kmem_cache_destroy(cachep):
         if error == 0:
             error = shutdown_cache(cachep, cython.address(release))
     unlock_slab()
+    path_leave(path)
     release_caches(cython.address(release))
     return error

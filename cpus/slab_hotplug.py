@@ -6,6 +6,7 @@ from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_head
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.page_alloc import nr_cpus_node
 from cython.cimports.cpus.slab_array import free_block
+from cython.cimports.cpus.slab_debug import WHERE_CPU_DEAD, path_enter, path_leave
 from cython.cimports.cpus.slab_def import alien_cache, array_cache, cache_of_list, cpu_cache_of, slab_root
 from cython.cimports.cpus.slab_drain import drain_freelist, slabs_tofree
 from cython.cimports.cpus.slab_grow import slabs_destroy
@@ -65,6 +66,7 @@ def cpuup_canceled(cachep, cpu):
 def slab_dead_cpu(cpu):
     system = slab_root()
     node = cpu_of(cpu).node
+    was = path_enter(WHERE_CPU_DEAD)
     mutex_lock(cython.address(locks().slab_mutex))
     each = system.slab_caches.next
     while each != cython.address(system.slab_caches):
@@ -76,6 +78,7 @@ def slab_dead_cpu(cpu):
         drain_freelist(cachep, cachep.node[node], slabs_tofree(cachep, cachep.node[node]))
         each = each.next
     mutex_unlock(cython.address(locks().slab_mutex))
+    path_leave(was)
 
 
 def prepare_cpu(cpu: cython.long) -> int:

@@ -4,6 +4,7 @@ import cython
 from cython.cimports.cpus.cpu import LAT_TUNE, record_latency
 from cython.cimports.cpus.events import EV_TUNE_BEGIN, EV_TUNE_END
 from cython.cimports.cpus.locks import locks
+from cython.cimports.cpus.slab_debug import WHERE_SLABINFO_WRITE, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
     cache_of_child_node,
     cache_of_list,
@@ -85,6 +86,7 @@ def tune_cache(name, limit, batchcount, shared):
     """0, -EINVAL for an unknown name, or -ENOMEM. slab_mutex for all of it, children included."""
     start = get_cycles()
     error: cython.long = -EINVAL
+    was = path_enter(WHERE_SLABINFO_WRITE)
     mutex_lock(cython.address(locks().slab_mutex))
     cachep = find_cache(name)
     if cachep != cython.NULL:
@@ -95,6 +97,7 @@ def tune_cache(name, limit, batchcount, shared):
             trace(EV_TUNE_END, cython.cast(cython.ulong, cachep))
             record_latency(LAT_TUNE, start)
     mutex_unlock(cython.address(locks().slab_mutex))
+    path_leave(was)
     return error
 
 

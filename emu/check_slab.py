@@ -20,6 +20,7 @@ from cpus.layout import CONSTANTS, STRUCTS
 from emu.check_arrays import Arrays, read_arrays
 from emu.check_pages import BUDDY, SLAB, SLAB_RCU, Pages, follow_lists
 from emu.raw_memory import RAM, Mask, RawMemory, Structs, Words, offset
+from emu.slab_report import cache_name, report
 from emu.validate import Findings
 
 MOST = CONSTANTS["SLAB_OBJ_MAX_NUM"] + 1
@@ -61,7 +62,7 @@ def check_slab(raw: RawMemory, findings: Findings) -> Slabs | None:
     if root == 0:
         return None
     system = raw.structs("slab_system", np.array([root]))[0]
-    _report_bugs(findings, system)
+    _report_bugs(raw, findings, system)
     slabs = _read_caches(raw, findings, root)
     on_list = _check_lists(raw, findings, slabs)
     arrays = read_arrays(raw, findings, slabs, root)
@@ -69,15 +70,12 @@ def check_slab(raw: RawMemory, findings: Findings) -> Slabs | None:
     return slabs
 
 
-def _report_bugs(findings: Findings, system: Any) -> None:
+def _report_bugs(raw: RawMemory, findings: Findings, system: Any) -> None:
     """What the allocator itself has noticed."""
     count = int(system["nr_bugs"])
+    per_us, boot = int(raw.header["cycles_per_us"]), int(raw.header["boot_cycles"])
     for bug in system["bugs"][: min(count, len(system["bugs"]))]:
-        findings.add(
-            f"I{bug['invariant']}",
-            f"CPU {bug['cpu']}, cache {int(bug['cache']):#x}, address {int(bug['address']):#x}: "
-            f"{bug['what'].decode(errors='replace')}",
-        )
+        findings.add(f"I{bug['invariant']}", str(report(bug, cache_name(raw, int(bug["cache"])), per_us, boot)))
     if count > len(system["bugs"]):
         findings.add("I3", f"{count - len(system['bugs'])} more found by the allocator itself")
 

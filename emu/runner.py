@@ -58,6 +58,8 @@ class Runner:
         self.result: dict[str, Any] = {}
         self.as_expected = True
         self.choices = chosen_variants(workload, wanted)
+        if len(config.levels) > 1 and not workload.takes_levels:
+            raise UsageError(f"--series: {workload.name} takes one level; give one number, or run it for each")
 
     def run(self) -> Outcome:
         """Run it. Errors that leave something to tell end up in the outcome; those before the start are raised."""

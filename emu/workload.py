@@ -13,6 +13,7 @@ A workload is a module: `workloads/NAME.py`, one that another package registers 
     SWITCH = "slab-create-no-ipi"    optional: the patch it is about: what --both and --variants go through
     VARIANTS = {name: {switch: value}}   optional: the same where a variant is more than one switch
     BOTH = ("before", "after")       optional: which two of VARIANTS are --both's
+    LEVELS = True                    optional: --series may name several levels; they are in config.levels
 
 `ctx` is a RunContext (emu/context.py), `config` a RunConfig, `args` what argparse made of the command line.
 """
@@ -57,6 +58,11 @@ class Workload:
     def defaults(self) -> dict[str, Any]:
         """Its own defaults of the common options."""
         return dict(getattr(self.module, "DEFAULTS", {}))
+
+    @property
+    def takes_levels(self) -> bool:
+        """Whether one run of it goes through several levels of --series."""
+        return bool(getattr(self.module, "LEVELS", False))
 
     def call(self, function: str, *args: Any) -> Any:
         """Call one of its optional functions; None if it has none."""
