@@ -20,6 +20,7 @@ from cython.cimports.cpus.mmzone import (
 from cython.cimports.cpus.page_alloc import __free_pages, alloc_pages_node
 from cython.cimports.cpus.pcp import drain_pages_zone, set_high_and_batch
 from cython.cimports.cpus.pcp_drain import drain_all_pages, page_alloc_cpu_dead
+from cython.cimports.cpus.vmscan import lru_cache_add, mark_page_accessed, page_unmap, try_to_free_pages
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.memory import heap_alloc, segment
@@ -164,6 +165,36 @@ def drain_zone(cpu: int, number: int) -> int:
     count = drain_pages_zone(cpu, mm_root().populated[number])
     local_irq_restore(flags)
     return count
+
+
+def lru_page(nid: int) -> int:
+    """A page that may be reclaimed; the address of its owner's word, or 0 without memory."""
+    slot = cython.cast(cython.pointer(cython.p_void), heap_alloc(8))
+    p = alloc_pages_node(nid, 0, mm_types.GFP_HIGHUSER_MOVABLE)
+    if slot == cython.NULL or p == cython.NULL:
+        return 0
+    lru_cache_add(p, slot)
+    return cython.cast(cython.ulong, slot)
+
+
+def unmap(slot: int) -> bool:
+    """The owner gives it back; False if it was reclaimed."""
+    return page_unmap(cython.cast(cython.pointer(cython.p_void), cython.cast(cython.ulong, slot)))
+
+
+def touch(slot: int) -> bool:
+    """The owner uses it; False if it was reclaimed."""
+    return mark_page_accessed(cython.cast(cython.pointer(cython.p_void), cython.cast(cython.ulong, slot)))
+
+
+def reclaim(nid: int, wanted: int) -> int:
+    """try_to_free_pages(); pages reclaimed."""
+    return try_to_free_pages(nid, 2, False, wanted)
+
+
+def cpu_is_dead(cpu: int) -> None:
+    """page_alloc_cpu_dead()"""
+    page_alloc_cpu_dead(cpu)
 
 
 def set_pageblock_type(pfn: int, migratetype: int) -> None:
