@@ -16,7 +16,7 @@ cdef enum:
     DMA32_END_PFN = 1048576
 
     # Numbers of 4.4 and later. Up to 4.3 MOVABLE and RECLAIMABLE were the other way round; what that changes, the order
-    # in which a CPU's lists are emptied, is the switch pcp-list-order.
+    # in which a CPU's lists are emptied, is the switch pcp-order.
     MIGRATE_UNMOVABLE = 0
     MIGRATE_MOVABLE = 1
     MIGRATE_RECLAIMABLE = 2

@@ -367,7 +367,7 @@ SWITCHES: tuple[Switch, ...] = (
         "all",
     ),
     Switch(
-        "pcp-list-order",
+        "pcp-order",
         "004",
         "mm, page_alloc: use masks and shifts when converting GFP flags to migrate types",
         "Mel Gorman",
@@ -376,10 +376,10 @@ SWITCHES: tuple[Switch, ...] = (
         "The order in which a CPU's three page lists of a zone are emptied.",
         (
             Value("movable-last", "UNMOVABLE, RECLAIMABLE, MOVABLE"),
-            Value("reclaimable-last", "UNMOVABLE, MOVABLE, RECLAIMABLE"),
+            Value("movable-second", "UNMOVABLE, MOVABLE, RECLAIMABLE"),
         ),
-        (("3.0", "movable-last"), ("4.4", "reclaimable-last")),
-        "reclaimable-last",
+        (("3.0", "movable-last"), ("4.4", "movable-second")),
+        "movable-second",
         "movable-last",
     ),
     Switch(

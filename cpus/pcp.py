@@ -30,8 +30,8 @@ from cython.cimports.cpus.switches import (
     PCP_BATCH_1M,
     PCP_DRAIN,
     PCP_DRAIN_REMOTE,
-    PCP_LIST_ORDER,
-    PCP_LIST_ORDER_MOVABLE_LAST,
+    PCP_ORDER,
+    PCP_ORDER_MOVABLE_LAST,
 )
 from cython.cimports.cpus.vmstat import PCP_LOCK_CONTENDED
 from cython.cimports.ipc.atomic import unlikely
@@ -134,7 +134,7 @@ def free_pcppages_bulk(pcp, z, count):
     """
     # since v4.4, mm, page_alloc: use masks and shifts when converting GFP flags to migrate types (Gorman 2015): the
     # lists come in the order UNMOVABLE, MOVABLE, RECLAIMABLE; before, MOVABLE was the last
-    movable_last: cython.bint = switch_value(PCP_LIST_ORDER) == PCP_LIST_ORDER_MOVABLE_LAST
+    movable_last: cython.bint = switch_value(PCP_ORDER) == PCP_ORDER_MOVABLE_LAST
     turn: cython.int = 0
     batch_free: cython.long = 0
     if count > pcp.count:
