@@ -6,6 +6,7 @@ from cpus.mmzone cimport zone
 cdef page *__rmqueue(zone *z, long order, int migratetype) noexcept nogil
 cdef long rmqueue_bulk(zone *z, long count, list_head *list, int migratetype) noexcept nogil
 cdef void __free_one_page(zone *z, page *p, long order, int migratetype) noexcept nogil
+cdef bint back_pages(page *p) noexcept nogil           # any context
 cdef long move_freepages_block(zone *z, long pfn, int migratetype) noexcept nogil
 cdef void set_pageblock_migratetype(zone *z, long pfn, int migratetype) noexcept nogil
 

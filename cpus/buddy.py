@@ -17,8 +17,8 @@ from cython.cimports.cpus.mmzone import (
     get_pageblock_migratetype,
     mm_root,
 )
-from cython.cimports.ipc.atomic import atomic_fetch_add
-from cython.cimports.ipc.memory import back_map, map_base
+from cython.cimports.ipc.atomic import atomic_fetch_add, likely, unlikely
+from cython.cimports.ipc.memory import back_map, back_ram, map_base, segment
 
 if not cython.compiled:
     raise ImportError("cpus.buddy is not built; run `make setup`")
@@ -155,11 +155,23 @@ def __rmqueue(z, order, migratetype):
     return p
 
 
+def back_pages(p):
+    """Have the host back the 16 MiB around a block that is about to be used. A block never crosses such a border."""
+    pfn = page_to_pfn(p)
+    if likely(segment().ram_backed[pfn >> 12] != 0) or back_ram(pfn) == 0:
+        return True
+    atomic_fetch_add(cython.address(mm_root().backing_failures), 1)
+    return False
+
+
 def rmqueue_bulk(z, count, list, migratetype):
     """Single pages to the end of a list, in the order in which the buddy allocator gives them; how many."""
     for i in range(count):
         p = __rmqueue(z, 0, migratetype)
         if p == cython.NULL:
+            return i
+        if unlikely(not back_pages(p)):
+            __free_one_page(z, p, 0, migratetype)
             return i
         p.flags = PG_PCP
         p.private = migratetype

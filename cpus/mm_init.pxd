@@ -6,6 +6,7 @@ cdef bint init_pageblocks(zone *z) noexcept nogil
 cdef long int_sqrt(long x) noexcept nogil
 cdef void setup_per_zone_wmarks(mm_system *system) noexcept nogil
 cdef void setup_lowmem_reserve(mm_system *system) noexcept nogil
+cdef zone *preferred_zone(mm_system *system, long nid, long index) noexcept nogil
 cdef bint setup_pagesets(mm_system *system) noexcept nogil
 cdef void setup_nodes(mm_system *system) noexcept nogil
 cdef bint allocate_system(long nodes, long fraction) noexcept nogil

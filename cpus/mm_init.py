@@ -23,9 +23,10 @@ from cython.cimports.cpus.mmzone import (
     ZONE_DMA,
     ZONE_DMA32,
     ZONE_NORMAL,
+    cpu_pagesets,
     mm_root,
-    node_zone,
     pageset_of,
+    pagesets_of,
     per_cpu_pages,
     pg_data,
     populated_zone,
@@ -137,15 +138,28 @@ def list_populated(system):
 def setup_pagesets(system):
     """setup_per_cpu_pageset()"""
     cpus: cython.long = segment().nr_cpus
-    size = cpus * system.nr_populated * cython.sizeof(per_cpu_pages)
-    system.pagesets = cython.cast(cython.pointer(per_cpu_pages), heap_alloc(size))
+    header = cython.sizeof(cpu_pagesets) - cython.sizeof(per_cpu_pages)
+    system.pagesets_stride = header + system.nr_populated * cython.sizeof(per_cpu_pages)
+    system.pagesets = cython.cast(cython.p_char, heap_alloc(cpus * system.pagesets_stride))
     if system.pagesets == cython.NULL:
         return False
     for cpu in range(cpus):
-        cpu_of(cpu).pcp = cython.address(system.pagesets[cpu * system.nr_populated])
+        cpu_of(cpu).pcp = pagesets_of(cpu)
+        for index in range(MAX_NR_ZONES):
+            pagesets_of(cpu).preferred[index] = preferred_zone(system, cpu_of(cpu).node, index)
         for i in range(system.nr_populated):
             pageset_init(pageset_of(cpu, system.populated[i]), system.populated[i])
     return True
+
+
+def preferred_zone(system, nid, index):
+    """The first zone of the walk that a request of this node makes which allows zones up to `index`."""
+    for i in range(system.nr_nodes):
+        for down in range(index + 1):
+            z = cython.address(system.zones[(nid + i) % system.nr_nodes * MAX_NR_ZONES + index - down])
+            if populated_zone(z):
+                return z
+    return cython.cast(cython.pointer(zone), cython.NULL)
 
 
 def setup_nodes(system):

@@ -44,6 +44,12 @@ cdef struct per_cpu_pages:
     spinlock lock
     long _pad[3]
 
+# All of a CPU's pagesets, and where its own requests look first: the cache lines of the fast path.
+cdef struct cpu_pagesets:
+    zone *preferred[MAX_NR_ZONES] # of its node: the first populated zone for requests that allow up to this one
+    long _pad[5]
+    per_cpu_pages sets[1]         # one for each populated zone
+
 cdef struct free_area:
     list_head free_list[MIGRATE_TYPES]     # by page.lru
     long nr_free                  # blocks, of all types
@@ -100,7 +106,8 @@ cdef struct mm_system:
     pg_data *nodes
     zone *zones
     zone **populated              # nr_populated of them
-    per_cpu_pages *pagesets       # [CPU][populated zone]
+    char *pagesets                # struct cpu_pagesets of each CPU
+    long pagesets_stride          # bytes from one CPU's to the next one's
     void *bh_lrus                 # struct bh_lru of each CPU (cpus/buffer_head)
     # drain_all_pages()
     spinlock drain_lock
@@ -130,12 +137,15 @@ cdef inline zone *page_zone(page *p) noexcept nogil:
     cdef long pfn = page_to_pfn(p)
     return node_zone(p.nid, (pfn >= DMA_END_PFN) + (pfn >= DMA32_END_PFN))
 
+cdef inline cpu_pagesets *pagesets_of(long cpu) noexcept nogil:
+    return <cpu_pagesets *>(mm_root().pagesets + cpu * mm_root().pagesets_stride)
+
 cdef inline per_cpu_pages *pageset_of(long cpu, zone *z) noexcept nogil:
     """per_cpu_ptr(zone->pageset, cpu)"""
-    return &mm_root().pagesets[cpu * mm_root().nr_populated + z.number]
+    return &pagesets_of(cpu).sets[z.number]
 
 cdef inline per_cpu_pages *this_pageset(cpu *c, zone *z) noexcept nogil:
-    return &(<per_cpu_pages *>c.pcp)[z.number]
+    return &(<cpu_pagesets *>c.pcp).sets[z.number]
 
 cdef inline long zone_free_pages(zone *z) noexcept nogil:
     """NR_FREE_PAGES; what is on per-CPU lists is not free."""
@@ -150,7 +160,7 @@ cdef inline int get_pageblock_migratetype(zone *z, long pfn) noexcept nogil:
 cdef inline bint holds_pages(long cpu, zone *only) noexcept nogil:
     """Whether a CPU has pages on its lists; a racy look from outside. only: of that zone, or of any if it is NULL."""
     cdef mm_system *system = mm_root()
-    cdef per_cpu_pages *sets = &system.pagesets[cpu * system.nr_populated]
+    cdef per_cpu_pages *sets = pagesets_of(cpu).sets
     cdef long i
     if only != NULL:
         return sets[only.number].count != 0

@@ -9,6 +9,7 @@ reclaim at the same time does so (cpus/pcp_drain).
 """
 
 import cython
+from cython.cimports.cpus.buddy import back_pages
 from cython.cimports.cpus.cpu import (
     LAT_RECLAIM,
     count_event,
@@ -34,31 +35,40 @@ from cython.cimports.cpus.mm_types import (
     page_to_pfn,
     pfn_to_page,
 )
-from cython.cimports.cpus.mmzone import pageset_of, populated_zone, zone_watermark_ok
+from cython.cimports.cpus.mmzone import (
+    MIGRATE_PCPTYPES,
+    cpu_pagesets,
+    get_pageblock_migratetype,
+    pageset_of,
+    populated_zone,
+    this_pageset,
+    zone_watermark_ok,
+)
 from cython.cimports.cpus.oom_kill import out_of_memory
-from cython.cimports.cpus.pcp import free_one_page, free_unref_page, rmqueue_buddy, rmqueue_pcplist
+from cython.cimports.cpus.pcp import (
+    free_one_page,
+    free_pcppages_bulk,
+    free_unref_page,
+    pcp_pop,
+    pcp_push,
+    rmqueue_buddy,
+    rmqueue_pcplist,
+)
 from cython.cimports.cpus.pcp_drain import drain_all_pages
+from cython.cimports.cpus.switches import PCP_DRAIN, PCP_DRAIN_REMOTE
 from cython.cimports.cpus.vmscan import SWAP_CLUSTER_MAX, try_to_free_pages
 from cython.cimports.cpus.vmstat import ALLOCSTALL, ALLOCSTALL_DMA, ALLOCSTALL_DMA32, PGALLOC_FAIL, PGFREE
 from cython.cimports.ipc.atomic import atomic_fetch_add, likely, unlikely, write_once
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import cpumask, cpumask_and, cpumask_weight
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
-from cython.cimports.ipc.memory import PAGE_SIZE, back_ram, segment
+from cython.cimports.ipc.memory import PAGE_SIZE, segment, switch_value
 from cython.cimports.ipc.processor import this_processor
 from cython.cimports.ipc.trace import trace
 from cython.cimports.libc.string import memset
 
 if not cython.compiled:
     raise ImportError("cpus.page_alloc is not built; run `make setup`")
-
-
-def back_pages(p):
-    """Have the host back the 16 MiB around a block that is about to be used. A block never crosses such a border."""
-    pfn = page_to_pfn(p)
-    if likely(segment().ram_backed[pfn >> 12] != 0):
-        return True
-    return back_ram(pfn) == 0
 
 
 def prep_new_page(z, p, order):
@@ -81,13 +91,12 @@ def prep_new_page(z, p, order):
 
 
 def rmqueue(c, z, order, gfp):
-    """Called with interrupts off. The coordinator has no pagesets."""
-    if likely(order == 0 and c.hw.id >= 0):
+    """Called with interrupts off. The coordinator has no pagesets. What is on a list has been backed by the host."""
+    if likely(order == 0 and c.pcp != cython.NULL):
         p = rmqueue_pcplist(c, z, gfpflags_to_migratetype(gfp))
     else:
         p = rmqueue_buddy(z, order, gfpflags_to_migratetype(gfp))
     if p != cython.NULL and unlikely(not back_pages(p)):
-        atomic_fetch_add(cython.address(mm_root().backing_failures), 1)
         free_one_page(z, p, order)
         p = cython.cast(cython.pointer(page), cython.NULL)
     return p
@@ -135,15 +144,50 @@ def get_page_from_freelist(nid, order, gfp, alloc_flags):
     return cython.cast(cython.pointer(page), cython.NULL)
 
 
+def alloc_hot_page(c, gfp):
+    """The fast path: a single page from this CPU's list of the zone that is looked at first anyway. NULL for whatever
+    is not that simple, and then nothing has happened."""
+    mine = cython.cast(cython.pointer(cpu_pagesets), c.pcp)
+    classzone = gfp_zone(gfp)
+    z = mine.preferred[classzone]
+    none = cython.cast(cython.pointer(page), cython.NULL)
+    if unlikely(z == cython.NULL or not zone_watermark_ok(z, 0, z.watermark[WMARK_LOW], classzone)):
+        return none
+    if unlikely(switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE):
+        return none
+    flags: cython.int = local_irq_save()
+    p = pcp_pop(cython.address(mine.sets[z.number]), gfpflags_to_migratetype(gfp))
+    if likely(p != cython.NULL):
+        p.flags = 0
+        p.lru.next = cython.NULL
+        p.nid = cython.cast(cython.short, z.node)
+        p.slab_cache = cython.NULL
+        p.mem_cgroup = cython.NULL
+        p.order = 0
+        p.freelist = cython.NULL
+        p.active = 0
+        c.counter[z.item] += 1
+        trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
+    local_irq_restore(flags)
+    return p
+
+
 def alloc_pages_node(nid, order, gfp):
+    c = this_cpu()
     if nid == NUMA_NO_NODE:
-        nid = this_cpu().node
-    p = get_page_from_freelist(nid, order, gfp, ALLOC_WMARK_LOW)
+        nid = c.node
+    p = cython.cast(cython.pointer(page), cython.NULL)
+    if likely(order == 0 and nid == c.node and c.pcp != cython.NULL):
+        p = alloc_hot_page(c, gfp)
+        if likely(p != cython.NULL and gfp & __GFP_ZERO == 0):
+            return p
+    if p == cython.NULL:
+        p = get_page_from_freelist(nid, order, gfp, ALLOC_WMARK_LOW)
     if unlikely(p == cython.NULL):
         p = __alloc_pages_slowpath(nid, order, gfp)
-        if p == cython.NULL:
-            count_event(PGALLOC_FAIL)
-            return p
+    if p == cython.NULL:
+        count_event(PGALLOC_FAIL)
+        return p
     if unlikely(gfp & __GFP_ZERO):
         memset(page_address(p), 0, cython.cast(cython.long, PAGE_SIZE) << order)
     return p
@@ -240,15 +284,33 @@ def free_pages_ok(c, p, order):
     free_one_page(page_zone(p), p, order)
 
 
+def free_hot_page(c, p):
+    """The fast path of a free with interrupts off. False for whatever is not that simple, and nothing has happened."""
+    pfn = page_to_pfn(p)
+    # Compared and not computed, so that what follows need not wait for the page's own words.
+    z = cython.cast(cython.pointer(cpu_pagesets), c.pcp).preferred[ZONE_NORMAL]
+    if unlikely(pfn < z.zone_start_pfn or pfn >= z.zone_end_pfn):
+        z = page_zone(p)
+    migratetype = get_pageblock_migratetype(z, pfn)
+    if unlikely(migratetype >= MIGRATE_PCPTYPES or switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE):
+        return False
+    pcp = this_pageset(c, z)
+    if unlikely(pcp_push(pcp, p, migratetype)):
+        free_pcppages_bulk(pcp, z, pcp.batch)
+    return True
+
+
 def __free_pages(p, order):
     c = this_cpu()
     if unlikely(p.flags & (PG_PCP | PG_BUDDY)):
         bad_page(p)
         return
-    flags = local_irq_save()
+    flags: cython.int = local_irq_save()
     trace(EV_MM_PAGE_FREE, page_to_pfn(p))
     c.counter[PGFREE] += cython.cast(cython.long, 1) << order
-    if likely(order == 0 and c.hw.id >= 0):
+    if likely(order == 0 and c.pcp != cython.NULL and free_hot_page(c, p)):
+        pass
+    elif order == 0 and c.pcp != cython.NULL:
         free_unref_page(c, page_zone(p), p)
     else:
         free_pages_ok(c, p, order)

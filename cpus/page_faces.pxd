@@ -7,3 +7,5 @@ cdef long pages_cycle(long *args) noexcept nogil        # so many times one page
 cdef long drain_all(long *args) noexcept nogil          # number of a populated zone, or -1: drain_all_pages
 cdef long cpu_dead(long *args) noexcept nogil           # CPU: page_alloc_cpu_dead
 cdef list list_pages(list_head *head, long most)
+cdef long drain_in_kworker(long *args) noexcept nogil   # what drain_all_pages answers to a work item of this CPU
+cdef long drain_storm(long *args) noexcept nogil        # so many times: a few pages to the own lists, and a drain

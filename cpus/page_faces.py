@@ -3,6 +3,7 @@
 import cython
 from cython.cimports.cpus import mm_types, mmzone
 from cython.cimports.cpus.buddy import set_pageblock_migratetype
+from cython.cimports.cpus.cpu import cpu_relax, this_cpu
 from cython.cimports.cpus.list_head import list_head
 from cython.cimports.cpus.mm_types import page, page_to_pfn, pfn_to_page
 from cython.cimports.cpus.mmzone import (
@@ -68,6 +69,27 @@ def drain_all(args):
     return drain_all_pages(mm_root().populated[args[0]])
 
 
+def drain_in_kworker(args):
+    c = this_cpu()
+    was = c.in_kworker
+    c.in_kworker = 1
+    answer = drain_all_pages(cython.cast(cython.pointer(zone), cython.NULL))
+    c.in_kworker = was
+    return answer
+
+
+def drain_storm(args):
+    asked: cython.long = 0
+    for _ in range(args[0]):
+        for _ in range(3):
+            p = alloc_pages_node(-1, 0, mm_types.GFP_ATOMIC)
+            if p != cython.NULL:
+                __free_pages(p, 0)
+        asked += drain_all_pages(cython.cast(cython.pointer(zone), cython.NULL))
+        cpu_relax()
+    return asked
+
+
 def cpu_dead(args):
     page_alloc_cpu_dead(args[0])
     return 0
@@ -80,6 +102,8 @@ def entry_points() -> dict:
         "page_free": cython.cast(cython.long, cython.cast(cython.p_void, page_free_op)),
         "pages_cycle": cython.cast(cython.long, cython.cast(cython.p_void, pages_cycle)),
         "drain_all_pages": cython.cast(cython.long, cython.cast(cython.p_void, drain_all)),
+        "drain_in_kworker": cython.cast(cython.long, cython.cast(cython.p_void, drain_in_kworker)),
+        "drain_storm": cython.cast(cython.long, cython.cast(cython.p_void, drain_storm)),
         "page_alloc_cpu_dead": cython.cast(cython.long, cython.cast(cython.p_void, cpu_dead)),
     }
 
@@ -238,3 +262,13 @@ def watched_drains() -> dict:
         "weights": [log.weight[i] for i in cpus],
         "ran": [log.ran[i] for i in cpus],
     }
+
+
+def cycle(count: int) -> int:
+    """Ticks of an alloc and free pair of single pages, the mean of `count`, in this context."""
+    args: cython.long[2]
+    args[0] = count
+    args[1] = mm_types.GFP_KERNEL
+    with cython.nogil:
+        ticks = pages_cycle(args)
+    return ticks

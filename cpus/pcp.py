@@ -12,9 +12,9 @@ import cython
 from cython.cimports.cpus.buddy import __free_one_page, __rmqueue, rmqueue_bulk
 from cython.cimports.cpus.cpu import count_event
 from cython.cimports.cpus.events import EV_DRAIN_PAGES
-from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_del, list_empty
+from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_del, list_empty
 from cython.cimports.cpus.locks import CLASS_PCP_LOCK
-from cython.cimports.cpus.mm_types import PG_PCP, page_to_pfn
+from cython.cimports.cpus.mm_types import page_to_pfn
 from cython.cimports.cpus.mmzone import (
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
@@ -66,22 +66,12 @@ def refill(pcp, z, migratetype):
     spin_lock(cython.address(z.lock))
     pcp.count += rmqueue_bulk(z, pcp.batch, cython.address(pcp.lists[migratetype]), migratetype)
     spin_unlock(cython.address(z.lock))
-    if list_empty(cython.address(pcp.lists[migratetype])):
-        return cython.cast(cython.pointer(page), cython.NULL)
-    return rmqueue_pcplist_locked(pcp, z, migratetype)
+    return pcp_pop(pcp, migratetype)
 
 
 def rmqueue_pcplist_locked(pcp, z, migratetype):
-    """The hottest page. The pageset is this context's own: interrupts are off, or its lock is held."""
-    head = cython.address(pcp.lists[migratetype])
-    first = head.next
-    if unlikely(first == head):
-        return refill(pcp, z, migratetype)
-    following = first.next
-    following.prev = head
-    head.next = following
-    pcp.count -= 1
-    return cython.cast(cython.pointer(page), first)
+    p = pcp_pop(pcp, migratetype)
+    return refill(pcp, z, migratetype) if p == cython.NULL else p
 
 
 def rmqueue_pcplist(c, z, migratetype):
@@ -97,12 +87,7 @@ def rmqueue_pcplist(c, z, migratetype):
 
 
 def free_unref_page_locked(pcp, z, p, migratetype):
-    """To the head of its list: it is hot. A list set that has become too long gives a batch of cold ones back."""
-    p.flags = PG_PCP
-    p.private = migratetype
-    list_add(cython.address(p.lru), cython.address(pcp.lists[migratetype]))
-    pcp.count += 1
-    if unlikely(pcp.count >= pcp.high):
+    if pcp_push(pcp, p, migratetype):
         free_pcppages_bulk(pcp, z, pcp.batch)
 
 

@@ -15,11 +15,11 @@ LISTS = CONSTANTS["MIGRATE_PCPTYPES"]
 def check_pcp(raw: RawMemory, findings: Findings, pages: Pages) -> None:
     """Every page on a CPU's list is on one, of its zone and type, and the counts are the lists' lengths."""
     cpus, zones = int(raw.header["nr_cpus"]), pages.nr_zones
-    size = STRUCTS["per_cpu_pages"].size
-    base = int(pages.system["pagesets"])
-    if not raw.is_block(np.array([base]))[0] or not raw.in_heap(np.array([base]), cpus * zones * size)[0]:
+    size, first = STRUCTS["per_cpu_pages"].size, offset("cpu_pagesets", "sets")
+    base, stride = int(pages.system["pagesets"]), first + zones * size
+    if not raw.is_block(np.array([base]))[0] or not raw.in_heap(np.array([base]), cpus * stride)[0]:
         raise DamagedError(f"mm_system: the pagesets point to {base:#x}, which is not allocated")
-    at = base + size * np.arange(cpus * zones)
+    at = (base + first + stride * np.arange(cpus)[:, None] + size * np.arange(zones)).reshape(-1)
     sets = raw.structs("per_cpu_pages", at)
     heads = (at[:, None] + offset("per_cpu_pages", "lists") + 16 * np.arange(LISTS)).reshape(-1)
     linked = np.flatnonzero(pages.used & (pages.flags & PCP != 0))

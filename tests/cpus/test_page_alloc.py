@@ -1,5 +1,6 @@
 """Zones, the buddy allocator and the per-CPU pagesets, against plain models, in the test's own process."""
 
+import itertools
 import math
 
 import pytest
@@ -91,7 +92,7 @@ def test_zones_cover_ram_once(mib, nodes):
         rows = [z for z in pages.zones() if z["number"] is not None]
         assert rows[0]["start"] == 0
         assert rows[-1]["end"] == mib * 256
-        assert all(a["end"] == b["start"] for a, b in zip(rows, rows[1:], strict=False))
+        assert all(a["end"] == b["start"] for a, b in itertools.pairwise(rows))
         assert [z["number"] for z in rows] == list(range(len(rows)))
         assert sum(row["pages"] for row in page_alloc.nodes()) == mib * 256
 

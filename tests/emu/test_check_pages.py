@@ -201,7 +201,8 @@ def test_zones_that_are_nowhere(k):
 
 def test_a_reclaimable_page_that_its_owner_does_not_hold(k):
     slot = pages.lru_page(0)
-    assert slot and found() == []
+    assert slot
+    assert found() == []
     held = word(slot)
     set_word(slot, 0)
     the_one("its owner does not hold it")
