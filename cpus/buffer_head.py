@@ -1,8 +1,8 @@
 """fs/buffer.c: the per-CPU LRU of buffer heads, as a user of on_each_cpu_cond.
 
-The second user that the series of 2012 converted, beside SLUB's flush: a CPU that has no buffer head in its LRU need not
-be interrupted to empty it. Where the mask of CPUs cannot be allocated, each CPU that must be is called alone, one after
-the other: as many interrupts, one round trip each.
+The second user that the series of 2012 converted, beside SLUB's flush: a CPU that has no buffer head in its LRU need
+not be interrupted to empty it. Where the mask of CPUs cannot be allocated, each CPU that must be is called alone, one
+after the other: as many interrupts, one round trip each.
 """
 
 import cython
