@@ -83,7 +83,8 @@ cdef struct oom_task:
     vlong pages                   # it holds
     vlong killed                  # asked to give all of it back
     vlong gone                    # has done so
-    long _pad[5]
+    long killed_at                # cycles
+    long _pad[4]
 
 # A drain of all CPUs' lists, as far as it is watched: see cpus/pcp_drain.
 cdef struct drain_log:

@@ -11,6 +11,7 @@ from cython.cimports.cpus.events import EV_OOM_KILL
 from cython.cimports.cpus.mmzone import MAX_OOM_VICTIMS, mm_root
 from cython.cimports.cpus.vmstat import OOM_KILL
 from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, write_once
+from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.lock import spin_lock, spin_unlock
 from cython.cimports.ipc.memory import heap_alloc
 from cython.cimports.ipc.trace import trace
@@ -65,6 +66,7 @@ def out_of_memory():
         victim = select_bad_process()
         if victim != cython.NULL:
             atomic_fetch_add(cython.address(system.nr_victims), 1)
+            victim.killed_at = get_cycles()
             write_once(cython.address(victim.killed), 1)
             count_event(OOM_KILL)
             trace(EV_OOM_KILL, victim - system.oom_tasks)
