@@ -33,6 +33,16 @@ cdef enum:
     EV_MM_PAGE_ALLOC = 92         # page frame
     EV_MM_PAGE_FREE = 93
     EV_BUG = 94                   # invariant | what
+    EV_DRAIN_BEGIN = 96           # value of pcp-drain
+    EV_DRAIN_SEND = 97            # CPUs in the mask
+    EV_DRAIN_END = 98
+    EV_MASK_CLEAR = 99
+    EV_MASK_SET_CPU = 100         # CPU
+    EV_MASK_CLEAR_CPU = 101       # CPU
+    EV_DRAIN_MISSED = 102         # CPU
+    EV_RECLAIM_BEGIN = 103        # order
+    EV_RECLAIM_END = 104          # pages reclaimed
+    EV_OOM_KILL = 105             # number of the oom_task
     EV_RELEASE_QUEUE = 110        # BY_RCU cache, queued for the asynchronous release
     EV_RELEASE_BATCH = 111        # caches in the batch that begins
     EV_RELEASE_DONE = 112         # the same, when its barrier is over

@@ -8,7 +8,7 @@ import cython
 from cython.cimports.cpus import slab_def
 from cython.cimports.cpus.cpu import AREA_SLAB, AREA_SLOW_FREE
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD
-from cython.cimports.cpus.page_alloc import mm_root
+from cython.cimports.cpus.mmzone import mm_root
 from cython.cimports.cpus.slab_common import create_cache, lock_slab, unlock_slab
 from cython.cimports.cpus.slab_def import (
     KMALLOC_SHIFT_HIGH,

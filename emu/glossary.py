@@ -39,7 +39,17 @@ _REQUESTS = {
     "refused": "Calls refused because the target was offline or dead.",
 }
 _VMSTAT = {
-    "pgalloc_normal": "Pages handed out by the page allocator, per-CPU lists included.",
+    "nr_free_pages": "Pages free in the buddy allocator. What lies on CPUs' page lists is not free.",
+    "pgalloc_dma": "Pages handed out of the zones below 16 MiB, per-CPU lists included.",
+    "pgalloc_dma32": "Pages handed out of the zones from 16 MiB to 4 GiB.",
+    "pgalloc_normal": "Pages handed out of the zones above 4 GiB.",
+    "allocstall_dma": "Those of allocstall that asked for ZONE_DMA.",
+    "allocstall_dma32": "Those of allocstall that asked for ZONE_DMA32 at most.",
+    "allocstall_normal": "Those of allocstall that allowed every zone.",
+    "pgalloc_fail": "Requests for pages that found none.",
+    "pcp_drain_skipped": "Drains of all CPUs' page lists that were left to the one under way.",
+    "pcp_lock_contended": "From 6.0: single pages that went past a CPU's page list because it was locked.",
+    "ipis_avoided_other": "CPUs with pages that were asked by a work item, or whose lists were emptied from outside.",
     "pgfree": "Pages given back to the page allocator.",
     "allocstall": "Allocations that had to reclaim directly. Linux has one per zone since 4.8.",
     "pgscan_direct": "Pages that direct reclaim looked at.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpus import slab_info, status
+from cpus import page_alloc, slab_info, status
 from cpus import vmstat as names
 from ipc import memory
 
@@ -46,7 +46,10 @@ def requests(cpus: int) -> dict[str, int]:
 def vmstat(cpus: int) -> dict[str, int]:
     """Counters by their names in /proc/vmstat or our own, summed over all contexts."""
     table = [status.counters(cpu) for cpu in range(EVERYONE, cpus)]
-    return {name: sum(row[index] for row in table) for index, name in names.NAMES.items()}
+    found = {name: sum(row[index] for row in table) for index, name in names.NAMES.items()}
+    found["allocstall"] = sum(found[f"allocstall_{zone}"] for zone in ("dma", "dma32", "normal"))
+    found["nr_free_pages"] = sum(row["free"] - row["pcp"] + row["fresh"] for row in page_alloc.nodes())
+    return found
 
 
 def percentile(histogram: dict[str, Any], share: float) -> int:
