@@ -22,6 +22,7 @@ from cython.cimports.cpus.slab_def import (
     slab_system,
 )
 from cython.cimports.cpus.slab_tune import enable_cpucache
+from cython.cimports.cpus.slub_def import SLUB_KMALLOC_SHIFT_HIGH, SLUB_KMALLOC_SHIFT_LOW, slub_enabled
 from cython.cimports.ipc.memory import CACHE_LINE, heap_alloc, segment
 
 if not cython.compiled:
@@ -46,7 +47,9 @@ def create_kmalloc_cache(index, size):
 
 
 def create_kmalloc_caches():
-    for index in range(KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH + 1):
+    low: cython.long = SLUB_KMALLOC_SHIFT_LOW if slub_enabled() else KMALLOC_SHIFT_LOW
+    high: cython.long = SLUB_KMALLOC_SHIFT_HIGH if slub_enabled() else KMALLOC_SHIFT_HIGH
+    for index in range(low, high + 1):
         error = create_kmalloc_cache(index, cython.cast(cython.long, 1) << index)
         if error == 0 and index == 6:
             error = create_kmalloc_cache(1, 96)
@@ -82,6 +85,7 @@ def kmem_cache_init(slab_max_order: int = -1, noaliencache: bool = False, slab_n
     h.area[AREA_SLAB] = cython.cast(cython.long, system)
     INIT_LIST_HEAD(cython.address(system.slab_caches))
     INIT_LIST_HEAD(cython.address(system.slab_root_caches))
+    INIT_LIST_HEAD(cython.address(system.slab_caches_to_rcu_destroy))
     for i in range(MEMCG_CHAINS):
         INIT_LIST_HEAD(cython.address(system.memcg_chains[i]))
     system.slab_state = SLAB_DOWN
@@ -95,7 +99,7 @@ def kmem_cache_init(slab_max_order: int = -1, noaliencache: bool = False, slab_n
         system.slab_state = SLAB_PARTIAL
         error = create_kmalloc_caches()
         system.slab_state = SLAB_UP
-        if error == 0:
+        if error == 0 and not slub_enabled():
             error = enable_all()
         system.slab_state = SLAB_FULL
         unlock_slab()

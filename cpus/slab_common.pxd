@@ -39,3 +39,5 @@ cdef long check_arguments(long size, long align) noexcept nogil
 cdef kmem_cache *create_locked(
     const char *name, long size, long align, unsigned long flags, slab_ctor_t ctor, long *error) noexcept nogil
 cdef long init_cache_params(kmem_cache *s, void *memcg, kmem_cache *root_cache) noexcept nogil
+cdef long __kmem_cache_create(kmem_cache *s, unsigned long flags) noexcept nogil
+cdef void release_cache(kmem_cache *s) noexcept nogil

@@ -31,6 +31,9 @@ from cython.cimports.cpus.slab_memcg import (
 )
 from cython.cimports.cpus.slab_setup import __kmem_cache_release, free_kmem_cache
 from cython.cimports.cpus.slab_tune import setup_cpu_cache
+from cython.cimports.cpus.slub_def import slub_enabled
+from cython.cimports.cpus.slub_drain import slub_shrink, slub_shutdown
+from cython.cimports.cpus.slub_setup import slub_create, slub_release
 from cython.cimports.cpus.switches import SHRINK_SLAB_MUTEX
 from cython.cimports.cpus.vmstat import CACHES_CREATED, CACHES_DESTROYED
 from cython.cimports.ipc.clock import get_cycles
@@ -116,6 +119,21 @@ def init_cache_params(s, memcg, root_cache):
     return memcg_init_array(s, slab_root().memcg_nr_cache_ids)
 
 
+def __kmem_cache_create(s, flags):
+    """The allocator's part of a creation."""
+    if slub_enabled():
+        return slub_create(s, flags)
+    error = set_geometry(s, flags)
+    return error if error != 0 else setup_cpu_cache(s)
+
+
+def release_cache(s):
+    """slab_kmem_cache_release(): give back a cache that has no slab any more."""
+    slub_release(s)
+    __kmem_cache_release(s)
+    free_kmem_cache(s)
+
+
 def create_cache(name, object_size, align, flags, ctor, memcg, root_cache, error):
     system = slab_root()
     cpus: cython.long = segment().nr_cpus
@@ -133,12 +151,9 @@ def create_cache(name, object_size, align, flags, ctor, memcg, root_cache, error
     s.refcount = 1
     error[0] = init_cache_params(s, memcg, root_cache)
     if error[0] == 0:
-        error[0] = set_geometry(s, flags)
-    if error[0] == 0:
-        error[0] = setup_cpu_cache(s)
+        error[0] = __kmem_cache_create(s, flags)
     if error[0] != 0:
-        __kmem_cache_release(s)
-        free_kmem_cache(s)
+        release_cache(s)
         return cython.cast(cython.pointer(kmem_cache), cython.NULL)
     list_add(cython.address(s.list), cython.address(system.slab_caches))
     if root_cache == cython.NULL:
@@ -198,7 +213,7 @@ def kmem_cache_shrink(cachep):
     locked: cython.bint = switch_on(SHRINK_SLAB_MUTEX)
     if locked:
         mutex_lock(cython.address(locks().slab_mutex))
-    left = __kmem_cache_shrink(cachep)
+    left = slub_shrink(cachep) if slub_enabled() else __kmem_cache_shrink(cachep)
     if locked:
         mutex_unlock(cython.address(locks().slab_mutex))
     up_read(cython.address(locks().mem_hotplug))
@@ -209,7 +224,8 @@ def kmem_cache_shrink(cachep):
 
 
 def shutdown_cache(cachep, release):
-    if __kmem_cache_shutdown(cachep) != 0:
+    left = slub_shutdown(cachep) if slub_enabled() else __kmem_cache_shutdown(cachep)
+    if left != 0:
         return -EBUSY
     if is_root_cache(cachep):
         list_del(cython.address(cachep.memcg_params.root_caches_node))
@@ -235,8 +251,7 @@ def release_caches(release):
         list_del(cython.address(s.list))
         trace(EV_CACHE_DESTROY, cython.cast(cython.ulong, s))
         count_event(CACHES_DESTROYED)
-        __kmem_cache_release(s)
-        free_kmem_cache(s)
+        release_cache(s)
 
 
 def kmem_cache_destroy(cachep):

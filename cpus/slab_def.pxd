@@ -19,6 +19,7 @@ cdef enum:
     SLAB_MEM_SPREAD = 0x100000
     SLAB_NOLEAKTRACE = 0x800000
     SLAB_ACCOUNT = 0x4000000
+    CFLGS_SLUB = 0x10000000                 # internal: SLUB's (cpus/slub_def)
     # Internal: where the freelist is; neither: in the last bytes of the slab.
     CFLGS_OFF_SLAB = 0x20000000
     CFLGS_OBJFREELIST_SLAB = 0x40000000
@@ -44,6 +45,7 @@ cdef enum:
     SLAB_FULL = 3
 
     SLAB_NAME = 128
+    SLUB_BIAS = 1099511627776               # in nr_memcg_children of SLUB's: kmem_cache_free() tests one word for both
     MAX_SLAB_BUGS = 16
     MEMCG_CHAINS = 1024
 
@@ -175,6 +177,9 @@ cdef struct slab_system:
     void (*memcg_uncharge_slab)(void *memcg, long order) noexcept nogil
     long memcg_nr_cache_ids                 # size of every root's memcg_cache_array
     list_head memcg_chains[MEMCG_CHAINS]    # child caches by their memcg's id
+    # BY_RCU caches that wait for the asynchronous release (cpus/slab_release).
+    list_head slab_caches_to_rcu_destroy    # slab_mutex
+    work_struct slab_caches_to_rcu_destroy_work
     # What the allocator itself has found broken; the checker reports it.
     vlong nr_bugs
     slab_bug_record bugs[MAX_SLAB_BUGS]
