@@ -22,3 +22,7 @@ cdef void slab_free(kmem_cache *cachep, page *p, void *head, void *tail, long cn
 cdef void __slab_free(kmem_cache *cachep, page *p, void *head, void *tail, long cnt) noexcept nogil
 cdef void *kmalloc_large(long size, long gfp) noexcept nogil
 cdef bint node_match(page *p, long nid) noexcept nogil
+cdef void *alloc_again(kmem_cache *cachep, long gfp, int was) noexcept nogil
+cdef void *alloc_slowly(kmem_cache *cachep, long gfp, int was) noexcept nogil
+cdef void free_again(page *p, void *object, int was) noexcept nogil
+cdef void free_slowly(page *p, void *object, int was) noexcept nogil

@@ -21,8 +21,8 @@ from cython.cimports.cpus.mm_types import (
     page_address,
     virt_to_head_page,
 )
-from cython.cimports.cpus.page_alloc import __free_pages, alloc_pages_node
-from cython.cimports.cpus.slab import enter_kernel, exit_kernel
+from cython.cimports.cpus.page_alloc import alloc_pages_node
+from cython.cimports.cpus.slab import enter_kernel, exit_kernel, irq_save
 from cython.cimports.cpus.slab_def import SLAB_ACCOUNT, numa_mem_id, slab_root
 from cython.cimports.cpus.slub_def import (
     DEACTIVATE_TO_TAIL,
@@ -46,6 +46,7 @@ from cython.cimports.cpus.slub_def import (
     with_frozen,
     with_inuse,
 )
+from cython.cimports.cpus.slub_exit import alloc_exit, free_exit, free_large, leaves_slowly
 from cython.cimports.cpus.slub_grow import discard_slab, new_slab
 from cython.cimports.cpus.slub_partial import (
     add_partial,
@@ -68,7 +69,7 @@ from cython.cimports.ipc.histogram import ilog2
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import spin_lock, spin_unlock
 from cython.cimports.ipc.memory import PAGE_SHIFT
-from cython.cimports.ipc.percpu import this_cpu_add, this_cpu_cmpxchg_double
+from cython.cimports.ipc.percpu import this_cpu_add, this_cpu_cmpxchg_double, this_cpu_cmpxchg_pair
 from cython.cimports.ipc.processor import this_processor
 from cython.cimports.ipc.trace import trace
 from cython.cimports.libc.string import memset
@@ -81,28 +82,46 @@ if not cython.compiled:
 
 
 def slub_alloc(cachep, gfp):
-    """kmem_cache_alloc: NULL when memory is out."""
+    """kmem_cache_alloc: NULL when memory is out.
+
+    Written out for the usual case; all that is unusual is a call in tail position, so that few registers are saved.
+    """
     if unlikely((cachep.flags & SLAB_ACCOUNT) | (gfp & (__GFP_ACCOUNT | __GFP_ZERO))):
         return slub_alloc_special(cachep, gfp)
     me = this_processor()
     was = enter_kernel(me)
     s = slub_of(cachep)
     c = cython.address(s.cpu[me.id + 1])
-    while True:
-        tid = c.tid
-        barrier()
-        object = c.freelist
-        if unlikely(object == cython.NULL):
-            object = __slab_alloc(cachep, gfp, NUMA_NO_NODE)
-            break
-        if likely(this_cpu_cmpxchg_double(me, c, object, tid, get_freepointer(s, object), tid + TID_STEP)):
-            break
-        count_event(SLUB_CMPXCHG_FAIL)
-    if likely(object != cython.NULL):
-        this_cpu_add(me, cython.address(c.allocs), 1)
-        this_cpu_add(me, cython.address(cython.cast(cython.pointer(cpu), me).counter[SLAB_ALLOC]), 1)
-    trace(EV_ALLOC, cython.cast(cython.ulong, object))
-    exit_kernel(me, was)
+    tid = c.tid
+    barrier()
+    object = c.freelist
+    if unlikely(object == cython.NULL):
+        return alloc_slowly(cachep, gfp, was)
+    following = get_freepointer(s, object)
+    flags = irq_save(me)
+    if unlikely(not this_cpu_cmpxchg_pair(cython.address(c.freelist), object, tid, following, tid + TID_STEP)):
+        me.irq_off = flags
+        return alloc_again(cachep, gfp, was)
+    c.allocs += 1
+    cython.cast(cython.pointer(cpu), me).counter[SLAB_ALLOC] += 1
+    barrier()
+    me.irq_off = flags
+    barrier()
+    if unlikely(leaves_slowly(me)):
+        return alloc_exit(me, object, flags, was)
+    me.mode = was
+    return object
+
+
+def alloc_again(cachep, gfp, was):
+    """An interrupt has come between the look at the freelist and the exchange."""
+    count_event(SLUB_CMPXCHG_FAIL)
+    return alloc_slowly(cachep, gfp, was)
+
+
+def alloc_slowly(cachep, gfp, was):
+    object = slab_alloc_node(cachep, gfp, NUMA_NO_NODE)
+    exit_kernel(this_processor(), was)
     return object
 
 
@@ -118,7 +137,7 @@ def slab_alloc_node(cachep, gfp, nid):
         if object == cython.NULL or not node_match(c.page, nid):
             object = __slab_alloc(cachep, gfp, nid)
             break
-        if this_cpu_cmpxchg_double(me, c, object, tid, get_freepointer(s, object), tid + TID_STEP):
+        if this_cpu_cmpxchg_double(me, cython.address(c.freelist), object, tid, get_freepointer(s, object), tid + TID_STEP):
             break
         count_event(SLUB_CMPXCHG_FAIL)
     if object != cython.NULL:
@@ -253,28 +272,44 @@ def slub_free(object):
     me = this_processor()
     was = enter_kernel(me)
     p = virt_to_head_page(object)
-    cachep = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
     if unlikely(p.flags & PG_SLAB == 0):
-        __free_pages(p, p.order)  # kmalloc_large()
-        exit_kernel(me, was)
+        free_large(p, was)
         return
-    trace(EV_FREE, cython.cast(cython.ulong, object))
+    cachep = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
     s = slub_of(cachep)
     c = cython.address(s.cpu[me.id + 1])
-    this_cpu_add(me, cython.address(c.frees), 1)
-    this_cpu_add(me, cython.address(cython.cast(cython.pointer(cpu), me).counter[SLAB_FREE]), 1)
-    while True:
-        tid = c.tid
-        barrier()
-        if unlikely(p != c.page):
-            __slab_free(cachep, p, object, object, 1)
-            break
-        freelist = c.freelist
-        set_freepointer(s, object, freelist)
-        if likely(this_cpu_cmpxchg_double(me, c, freelist, tid, object, tid + TID_STEP)):
-            break
-        count_event(SLUB_CMPXCHG_FAIL)
-    exit_kernel(me, was)
+    tid = c.tid
+    barrier()
+    if unlikely(p != c.page):
+        free_slowly(p, object, was)
+        return
+    freelist = c.freelist
+    set_freepointer(s, object, freelist)
+    flags = irq_save(me)
+    if unlikely(not this_cpu_cmpxchg_pair(cython.address(c.freelist), freelist, tid, object, tid + TID_STEP)):
+        me.irq_off = flags
+        free_again(p, object, was)
+        return
+    c.frees += 1
+    cython.cast(cython.pointer(cpu), me).counter[SLAB_FREE] += 1
+    barrier()
+    me.irq_off = flags
+    barrier()
+    if unlikely(leaves_slowly(me)):
+        free_exit(me, object, flags, was)
+        return
+    me.mode = was
+
+
+def free_again(p, object, was):
+    count_event(SLUB_CMPXCHG_FAIL)
+    free_slowly(p, object, was)
+
+
+def free_slowly(p, object, was):
+    trace(EV_FREE, cython.cast(cython.ulong, object))
+    slab_free(cython.cast(cython.pointer(kmem_cache), p.slab_cache), p, object, object, 1)
+    exit_kernel(this_processor(), was)
 
 
 def slab_free(cachep, p, head, tail, cnt):
@@ -292,7 +327,7 @@ def slab_free(cachep, p, head, tail, cnt):
             break
         freelist = c.freelist
         set_freepointer(s, tail, freelist)
-        if this_cpu_cmpxchg_double(me, c, freelist, tid, head, tid + TID_STEP):
+        if this_cpu_cmpxchg_double(me, cython.address(c.freelist), freelist, tid, head, tid + TID_STEP):
             break
         count_event(SLUB_CMPXCHG_FAIL)
 

@@ -61,7 +61,7 @@ def remove_partial(n, p):
 
 
 def acquire_slab(n, p, mode, objects):
-    """Freeze a slab and take it off its node's list; with `mode` take its objects too. NULL: somebody else was there."""
+    """Freeze a slab and take it off its node's list; with `mode` take its objects too. NULL: others were faster."""
     freelist = read_once_ptr(cython.address(p.freelist))
     counters = read_counters(p)
     objects[0] = objects_of(counters) - inuse_of(counters)
@@ -80,7 +80,7 @@ def get_partial_node(cachep, n, c):
     """The first slab of a node's list becomes the CPU's slab, further ones go to its partial list, until it has half of
     what it may keep.
 
-    Where this differs: the kernel's put_cpu_partial() would take the list_lock that is held here, if the cache was found
+    Where this differs: the kernel's put_cpu_partial() would take the list_lock held here, if the cache was found
     dead in this very moment; here that look comes after the lock.
     """
     # A racy look: who comes too early makes a new slab.

@@ -34,6 +34,7 @@ CPU_AT = offset("kmem_cache_slub", "cpu")
 class Slubs:
     """What was read, for the checks that follow."""
 
+    raw: RawMemory
     pages: Pages
     caches: Words  # addresses
     table: Structs  # struct kmem_cache of each
@@ -55,6 +56,11 @@ class Slubs:
         """What slab this is."""
         return f"slab of {self.names[int(self.cache[row])]} at page frame {self.pfn[row]}"
 
+    def owner_of(self, rows: Words) -> Words:
+        """The cache of each of these slabs; -1 for row -1."""
+        found: Words = np.append(self.cache, -1)[rows]
+        return found
+
     def line(self, row: int) -> str:
         """Whose struct kmem_cache_cpu this is."""
         cache, cpu = divmod(int(row), self.cpus)
@@ -72,8 +78,6 @@ class Slubs:
     def pages_of(self, addresses: Words) -> Words:
         """Page frame of each struct page; -1 for what is none."""
         return self.raw.page_numbers(addresses, self.pages.limit)
-
-    raw: RawMemory = field(default_factory=lambda: None)  # type: ignore[assignment,return-value]
 
 
 def is_slub(raw: RawMemory) -> bool:
@@ -116,6 +120,7 @@ def _read_caches(raw: RawMemory, findings: Findings, caches: Words) -> Slubs:
     for cache, node in zip(*np.nonzero(~sound), strict=True):
         findings.add("I9", f"{names[cache]}: node {node} points to {nodes[cache, node]:#x}, which is not allocated")
     return Slubs(
+        raw,
         Pages(raw),
         caches,
         table,
@@ -124,7 +129,6 @@ def _read_caches(raw: RawMemory, findings: Findings, caches: Words) -> Slubs:
         raw.structs("kmem_cache_cpu", at),
         cpus,
         np.where(sound, nodes, 0),
-        raw=raw,
     )
 
 
@@ -191,7 +195,7 @@ def _check_places(raw: RawMemory, findings: Findings, slubs: Slubs, on_list: Wor
     row = np.where(has, slubs.row_of(lines["page"].astype(np.int64)), -1)
     wild = has & (row < 0)
     findings.add_each("I1", np.flatnonzero(wild), lambda i: f"{slubs.line(i)}: {int(lines['page'][i]):#x} is no slab")
-    foreign = has & ~wild & (slubs.cache[row] != owner)
+    foreign = has & ~wild & (slubs.owner_of(row) != owner)
     findings.add_each("I3", np.flatnonzero(foreign), lambda i: f"{slubs.line(i)}: is another cache's")
     idle = np.flatnonzero(~has & (lines["freelist"] != 0))
     findings.add_each("I1", idle, lambda i: f"{slubs.line(i)}: a freelist without a slab")
@@ -221,7 +225,7 @@ def _follow_partial_lists(findings: Findings, slubs: Slubs, owner: Words) -> Wor
         if not len(line):
             break
         row = slubs.row_of(at)
-        bad = (row < 0) | (slubs.cache[row] != owner[line])
+        bad = (row < 0) | (slubs.owner_of(row) != owner[line])
         findings.add_each("I1", line[bad], lambda i: f"{slubs.line(i)}: its partial list leads to what is no such slab")
         line, row = line[~bad], row[~bad]
         if step == 0:
