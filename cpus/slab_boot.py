@@ -12,7 +12,6 @@ from cython.cimports.cpus.slab_common import create_cache, lock_slab, unlock_sla
 from cython.cimports.cpus.slab_def import (
     KMALLOC_SHIFT_HIGH,
     KMALLOC_SHIFT_LOW,
-    MEMCG_CHAINS,
     SLAB_DOWN,
     SLAB_FULL,
     SLAB_PARTIAL,
@@ -86,8 +85,6 @@ def kmem_cache_init(slab_max_order: int = -1, noaliencache: bool = False, slab_n
     INIT_LIST_HEAD(cython.address(system.slab_caches))
     INIT_LIST_HEAD(cython.address(system.slab_root_caches))
     INIT_LIST_HEAD(cython.address(system.slab_caches_to_rcu_destroy))
-    for i in range(MEMCG_CHAINS):
-        INIT_LIST_HEAD(cython.address(system.memcg_chains[i]))
     system.slab_state = SLAB_DOWN
     system.nr_nodes = h.nr_nodes
     system.use_alien_caches = h.nr_nodes > 1 and not noaliencache

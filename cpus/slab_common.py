@@ -6,6 +6,7 @@ from cython.cimports.cpus.events import EV_CACHE_CREATE, EV_CACHE_DESTROY, EV_SH
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.rcu import rcu_barrier_sched
+from cython.cimports.cpus.slab_death import shutdown_memcg_caches
 from cython.cimports.cpus.slab_def import (
     KMALLOC_MAX_SIZE,
     SLAB_ACCOUNT,
@@ -23,12 +24,8 @@ from cython.cimports.cpus.slab_def import (
 )
 from cython.cimports.cpus.slab_drain import __kmem_cache_shrink, __kmem_cache_shutdown
 from cython.cimports.cpus.slab_geometry import set_geometry
-from cython.cimports.cpus.slab_memcg import (
-    link_child,
-    memcg_init_array,
-    shutdown_memcg_caches,
-    unlink_child,
-)
+from cython.cimports.cpus.slab_memcg import link_child, memcg_init_array, unlink_child
+from cython.cimports.cpus.slab_release import queue_release, release_caches
 from cython.cimports.cpus.slab_setup import __kmem_cache_release, free_kmem_cache
 from cython.cimports.cpus.slab_tune import setup_cpu_cache
 from cython.cimports.cpus.slub_def import slub_enabled
@@ -232,26 +229,9 @@ def shutdown_cache(cachep, release):
     else:
         unlink_child(cachep)
     list_del(cython.address(cachep.list))
-    list_add_tail(cython.address(cachep.list), release)
     slab_root().nr_caches -= 1
+    queue_release(cachep, release)
     return 0
-
-
-def release_caches(release):
-    """Free shut-down caches. Callbacks that free slab pages use the cache, so they must have run before."""
-    barrier: cython.bint = False
-    each = release.next
-    while each != release:
-        barrier |= cache_of_list(each).flags & SLAB_TYPESAFE_BY_RCU != 0
-        each = each.next
-    if barrier:
-        rcu_barrier_sched()
-    while release.next != release:
-        s = cache_of_list(release.next)
-        list_del(cython.address(s.list))
-        trace(EV_CACHE_DESTROY, cython.cast(cython.ulong, s))
-        count_event(CACHES_DESTROYED)
-        release_cache(s)
 
 
 def kmem_cache_destroy(cachep):

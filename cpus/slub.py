@@ -1,8 +1,8 @@
 """mm/slub.c: allocation and free. Where an object can be is told beside the checker's sum, in emu/check_slub.py.
 
-The fast paths take no lock and leave interrupts on. A CPU's slab is frozen: on no list, and only this CPU allocates from
-it, through a freelist of its own, {freelist, tid} in struct kmem_cache_cpu. What an interrupt did between the read of
-the two and their exchange shows in tid. Other CPUs free into the slab's other freelist, {freelist, counters} in struct
+The fast paths take no lock and leave interrupts on. A CPU's slab is frozen: on no list, and only this CPU allocates
+from it, through a freelist of its own, {freelist, tid} in struct kmem_cache_cpu. What an interrupt did between the read
+of the two and their exchange shows in tid. Other CPUs free into the slab's other freelist, {freelist, counters} in struct
 page; when the CPU's own is empty it takes that one whole.
 
 A kernel task could be moved to another CPU between the two reads; here a CPU is a process, and nothing moves.
@@ -137,7 +137,8 @@ def slab_alloc_node(cachep, gfp, nid):
         if object == cython.NULL or not node_match(c.page, nid):
             object = __slab_alloc(cachep, gfp, nid)
             break
-        if this_cpu_cmpxchg_double(me, cython.address(c.freelist), object, tid, get_freepointer(s, object), tid + TID_STEP):
+        following = get_freepointer(s, object)
+        if this_cpu_cmpxchg_double(me, cython.address(c.freelist), object, tid, following, tid + TID_STEP):
             break
         count_event(SLUB_CMPXCHG_FAIL)
     if object != cython.NULL:

@@ -19,6 +19,7 @@ from cython.cimports.cpus.mm_types import (
 from cython.cimports.cpus.page_alloc import __free_pages, alloc_pages_node
 from cython.cimports.cpus.rcu import call_rcu_sched, synchronize_sched
 from cython.cimports.cpus.slab_def import SLAB_TYPESAFE_BY_RCU, slab_root
+from cython.cimports.cpus.slab_release import cache_is_alive
 from cython.cimports.cpus.slub_def import (
     FROZEN_SHIFT,
     OBJECTS_SHIFT,
@@ -110,7 +111,7 @@ def free_slab_page(cachep, p):
 def rcu_free_slab(head):
     p = cython.cast(cython.pointer(page), head)
     cachep = cython.cast(cython.pointer(kmem_cache), p.s_mem)
-    atomic_fetch_add(cython.address(cachep.rcu_pages), -1)
+    cache_is_alive(cachep, p)
     free_slab_page(cachep, p)
 
 
