@@ -1,7 +1,7 @@
 """mm/slub.c: emptying CPUs' slabs and node lists: flush, shrink, shutdown; a CPU that goes; the numbers of slabinfo."""
 
 import cython
-from cython.cimports.cpus.cpu import LAT_DRAIN, record_latency
+from cython.cimports.cpus.cpu import LAT_DRAIN, count_events, record_latency
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.mm_types import page
@@ -19,6 +19,7 @@ from cython.cimports.cpus.slub_grow import discard_slab
 from cython.cimports.cpus.slub_partial import flush_slab, remove_partial, unfreeze_partials
 from cython.cimports.cpus.smp import on_each_cpu, on_each_cpu_cond
 from cython.cimports.cpus.switches import SLUB_FLUSH, SLUB_FLUSH_COND
+from cython.cimports.cpus.vmstat import SLUB_FLUSH_IPIS
 from cython.cimports.ipc.atomic import read_once, read_once_ptr
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
@@ -55,9 +56,10 @@ def flush_all(cachep):
     start = get_cycles()
     # since v3.4, slub: only IPI CPUs that have per cpu obj to flush (Ben-Yossef 2012)
     if switch_value(SLUB_FLUSH) == SLUB_FLUSH_COND:
-        on_each_cpu_cond(has_cpu_slab, flush_cpu_slab, cachep, True, False)
+        called = on_each_cpu_cond(has_cpu_slab, flush_cpu_slab, cachep, True, False)
     else:
-        on_each_cpu(flush_cpu_slab, cachep, True)
+        called = on_each_cpu(flush_cpu_slab, cachep, True)
+    count_events(SLUB_FLUSH_IPIS, called)
     record_latency(LAT_DRAIN, start)
 
 
