@@ -182,3 +182,4 @@ cdef void run_task(cpu *c) noexcept nogil
 cdef long work_until_mail(cpu *c) noexcept nogil
 cdef void idle(cpu *c) noexcept nogil
 cdef long run_cpu(cpu *c) noexcept nogil
+cdef void softirq_asleep(cpu *c) noexcept nogil

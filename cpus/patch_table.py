@@ -441,6 +441,22 @@ SWITCHES: tuple[Switch, ...] = (
         "async-batched",
         "per-memcg",
     ),
+    Switch(
+        "memcg-cache-lists",
+        "003",
+        "slab: link memcg kmem_caches on their associated memory cgroup",
+        "Tejun Heo",
+        "2017-01-17",
+        "4.11",
+        "Which lists are walked to find a memcg's caches: with all, removing memcgs is quadratic in caches.",
+        (
+            Value("all", "the list of all caches"),
+            Value("own", "the memcg's own list; the list of root caches"),
+        ),
+        (("3.0", "all"), ("4.11", "own")),
+        "own",
+        "all",
+    ),
 )
 
 BY_NAME: dict[str, Switch] = {switch.name: switch for switch in SWITCHES}

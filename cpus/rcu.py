@@ -23,7 +23,7 @@ from cython.cimports.cpus.cpu import (
 from cython.cimports.cpus.events import EV_CALLBACK, EV_GP_BEGIN, EV_GP_END
 from cython.cimports.cpus.locks import CLASS_RCU_LOCK, locks
 from cython.cimports.cpus.smp import smp_call_function_single
-from cython.cimports.cpus.vmstat import GRACE_PERIODS, RCU_BARRIERS
+from cython.cimports.cpus.vmstat import GRACE_PERIODS, RCU_BARRIER_IPIS, RCU_BARRIERS
 from cython.cimports.ipc.atomic import atomic_fetch_add, smp_load_acquire, smp_mb, write_once, xchg
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import (
@@ -316,6 +316,7 @@ def rcu_barrier_sched():
     cpu: cython.long = cpumask_next(-1, cpu_online_mask())
     while cpu >= 0:
         if cpu_of(cpu).rcu_count:
+            me.counter[RCU_BARRIER_IPIS] += cpu != me.hw.id
             smp_call_function_single(cpu, queue_barrier_marker, cython.NULL, True)
         cpu = cpumask_next(cpu, cpu_online_mask())
     atomic_fetch_add(cython.address(state.barrier_out), -1)

@@ -13,7 +13,6 @@ from cython.cimports.cpus.slab_common import create_cache, lock_slab, unlock_sla
 from cython.cimports.cpus.slab_def import (
     KMALLOC_SHIFT_HIGH,
     KMALLOC_SHIFT_LOW,
-    MEMCG_CHAINS,
     SLAB_DOWN,
     SLAB_FULL,
     SLAB_NAME,
@@ -24,6 +23,7 @@ from cython.cimports.cpus.slab_def import (
     slab_system,
 )
 from cython.cimports.cpus.slab_tune import enable_cpucache
+from cython.cimports.cpus.slub_def import SLUB_KMALLOC_SHIFT_HIGH, SLUB_KMALLOC_SHIFT_LOW, slub_enabled
 from cython.cimports.ipc.memory import CACHE_LINE, heap_alloc, segment
 from cython.cimports.libc.string import strncpy
 
@@ -58,7 +58,9 @@ def create_kmalloc_cache(index, size):
 
 
 def create_kmalloc_caches():
-    for index in range(KMALLOC_SHIFT_LOW, KMALLOC_SHIFT_HIGH + 1):
+    low: cython.long = SLUB_KMALLOC_SHIFT_LOW if slub_enabled() else KMALLOC_SHIFT_LOW
+    high: cython.long = SLUB_KMALLOC_SHIFT_HIGH if slub_enabled() else KMALLOC_SHIFT_HIGH
+    for index in range(low, high + 1):
         error = create_kmalloc_cache(index, cython.cast(cython.long, 1) << index)
         if error == 0 and index == 6:
             error = create_kmalloc_cache(1, 96)
@@ -107,8 +109,7 @@ def kmem_cache_init(
     h.area[AREA_SLAB] = cython.cast(cython.long, system)
     INIT_LIST_HEAD(cython.address(system.slab_caches))
     INIT_LIST_HEAD(cython.address(system.slab_root_caches))
-    for i in range(MEMCG_CHAINS):
-        INIT_LIST_HEAD(cython.address(system.memcg_chains[i]))
+    INIT_LIST_HEAD(cython.address(system.slab_caches_to_rcu_destroy))
     system.slab_state = SLAB_DOWN
     system.nr_nodes = h.nr_nodes
     system.use_alien_caches = h.nr_nodes > 1 and not noaliencache
@@ -122,7 +123,7 @@ def kmem_cache_init(
         system.slab_state = SLAB_PARTIAL
         error = create_kmalloc_caches()
         system.slab_state = SLAB_UP
-        if error == 0:
+        if error == 0 and not slub_enabled():
             error = enable_all()
         system.slab_state = SLAB_FULL
         unlock_slab()

@@ -26,6 +26,7 @@ cdef enum:
     SLAB_STORE_USER = 0x10000               # U: reports tell the last allocation and the last free
     SLAB_QUARANTINE = 0x200                 # Q: a freed object is reused late, as KASAN's quarantine does it
     SLAB_DEBUG_FLAGS = 0x10f00
+    CFLGS_SLUB = 0x10000000                 # internal: SLUB's (cpus/slub_def)
     # Internal: where the freelist is; neither: in the last bytes of the slab.
     CFLGS_OFF_SLAB = 0x20000000
     CFLGS_OBJFREELIST_SLAB = 0x40000000
@@ -51,10 +52,10 @@ cdef enum:
     SLAB_FULL = 3
 
     SLAB_NAME = 128
+    SLUB_BIAS = 1099511627776               # in nr_memcg_children of SLUB's: kmem_cache_free() tests one word for both
     MAX_SLAB_BUGS = 16
     MAX_REPLACED = 32             # replaced shared arrays that are remembered
     QUARANTINE_SLOTS = 64         # objects of a cache whose reuse is delayed
-    MEMCG_CHAINS = 1024
 
 # A stack of objects. Per CPU: touched by its owner with interrupts off. Shared, per node: under list_lock.
 cdef struct array_cache:
@@ -111,6 +112,8 @@ cdef struct memcg_cache_params:
     long kmemcg_id                # its slot in the root's array, as long as it is in it
     list_head children_node
     list_head kmem_caches_node    # children of the same memcg
+    rcu_head deact_rcu_head       # deactivation, and the planted release, by call_rcu
+    work_struct deact_work
 
 ctypedef void (*slab_ctor_t)(void *object) noexcept nogil
 
@@ -218,7 +221,13 @@ cdef struct slab_system:
     bint (*memcg_charge_slab)(void *memcg, long order) noexcept nogil
     void (*memcg_uncharge_slab)(void *memcg, long order) noexcept nogil
     long memcg_nr_cache_ids                 # size of every root's memcg_cache_array
-    list_head memcg_chains[MEMCG_CHAINS]    # child caches by their memcg's id
+    # BY_RCU caches that wait for the asynchronous release (cpus/slab_release).
+    list_head slab_caches_to_rcu_destroy    # slab_mutex
+    work_struct slab_caches_to_rcu_destroy_work
+    void *system_wq                         # struct workqueue_struct
+    long rcu_destroy_cpu                    # where it runs; one at a time, as a work item of the kernel's
+    vlong rcu_destroy_running
+    long rcu_destroy_held                   # a workload's: queue, and start later
     # What the allocator itself has found broken; the checker reports it.
     vlong nr_bugs
     slab_bug_record bugs[MAX_SLAB_BUGS]
@@ -255,6 +264,9 @@ cdef inline kmem_cache *cache_of_child_node(list_head *entry) noexcept nogil:
 
 cdef inline kmem_cache *cache_of_memcg_node(list_head *entry) noexcept nogil:
     return <kmem_cache *>(<char *>entry - (<size_t>&(<kmem_cache *><size_t>4096).memcg_params.kmem_caches_node - 4096))
+
+cdef inline kmem_cache *cache_of_deact_head(rcu_head *head) noexcept nogil:
+    return <kmem_cache *>(<char *>head - (<size_t>&(<kmem_cache *><size_t>4096).memcg_params.deact_rcu_head - 4096))
 
 # Objects of a slab, and its freelist.
 cdef inline void *index_to_obj(kmem_cache *cachep, page *p, long index) noexcept nogil:

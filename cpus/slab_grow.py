@@ -26,6 +26,7 @@ from cython.cimports.cpus.slab_def import (
     index_to_obj,
     slab_root,
 )
+from cython.cimports.cpus.slab_release import cache_is_alive
 from cython.cimports.cpus.switches import GROW_ANY_NODE, RACY_COLOUR
 from cython.cimports.cpus.vmstat import SLAB_GROW, SLABS_FREED
 from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, write_once
@@ -176,8 +177,10 @@ def cache_grow(cachep, gfp, nodeid, p):
 def kmem_rcu_free(head):
     p = cython.cast(cython.pointer(page), head)
     cachep = cython.cast(cython.pointer(kmem_cache), p.s_mem)
-    kmem_freepages(cachep, p)
-    atomic_fetch_add(cython.address(cachep.rcu_pages), -1)
+    if cache_is_alive(cachep, p):
+        kmem_freepages(cachep, p)
+    else:  # reported; the pages say enough of themselves
+        __free_pages(p, p.order)
 
 
 def slab_destroy(cachep, p):

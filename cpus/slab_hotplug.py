@@ -12,6 +12,8 @@ from cython.cimports.cpus.slab_drain import drain_freelist, slabs_tofree
 from cython.cimports.cpus.slab_grow import slabs_destroy
 from cython.cimports.cpus.slab_node import drain_aliens, free_alien_cache
 from cython.cimports.cpus.slab_setup import setup_kmem_cache_node
+from cython.cimports.cpus.slub_def import slub_enabled
+from cython.cimports.cpus.slub_drain import slub_dead_cpu
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import mutex_lock, mutex_unlock, spin_lock, spin_unlock
 from cython.cimports.ipc.memory import heap_free
@@ -83,6 +85,8 @@ def slab_dead_cpu(cpu):
 
 def prepare_cpu(cpu: cython.long) -> int:
     """slab_prepare_cpu(): 0, or a negative errno."""
+    if slub_enabled():
+        return 0
     with cython.nogil:
         error = slab_prepare_cpu(cpu)
     return error
@@ -91,4 +95,7 @@ def prepare_cpu(cpu: cython.long) -> int:
 def dead_cpu(cpu: cython.long) -> None:
     """slab_dead_cpu()"""
     with cython.nogil:
-        slab_dead_cpu(cpu)
+        if slub_enabled():
+            slub_dead_cpu(cpu)
+        else:
+            slab_dead_cpu(cpu)

@@ -12,6 +12,8 @@ from cython.cimports.cpus.slab_def import (
     slab_root,
 )
 from cython.cimports.cpus.slab_tune import do_tune_cpucache
+from cython.cimports.cpus.slub_def import slub_enabled
+from cython.cimports.cpus.slub_drain import slub_get_slabinfo
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import mutex_lock, mutex_unlock, spin_lock, spin_unlock
@@ -22,11 +24,15 @@ from cython.cimports.libc.string import memcpy, memset, strchr, strcmp
 if not cython.compiled:
     raise ImportError("cpus.slab_info is not built; run `make setup`")
 
+EIO = cython.declare(cython.long, 5)
 EINVAL = cython.declare(cython.long, 22)
 LONG_MAX_INT = cython.declare(cython.long, 0x7FFFFFFF)
 
 
 def get_slabinfo(cachep, sinfo):
+    if slub_enabled():
+        slub_get_slabinfo(cachep, sinfo)
+        return
     free_objs: cython.long = 0
     total_slabs: cython.long = 0
     free_slabs: cython.long = 0
@@ -84,6 +90,8 @@ def find_cache(name):
 
 def tune_cache(name, limit, batchcount, shared):
     """0, -EINVAL for an unknown name, or -ENOMEM. slab_mutex for all of it, children included."""
+    if slub_enabled():  # it has no tunables
+        return -EIO
     start = get_cycles()
     error: cython.long = -EINVAL
     was = path_enter(WHERE_SLABINFO_WRITE)

@@ -13,7 +13,7 @@ import cython
 from cython.cimports.cpus.cpu import LAT_CALL_MANY, LAT_IPI, LAT_KICK, cpu_of, cpu_online_mask, this_cpu
 from cython.cimports.cpus.events import EV_CALL_BEGIN, EV_CALL_END, EV_CSD_ENTRY, EV_CSD_EXIT, EV_CSD_QUEUE
 from cython.cimports.cpus.switches import CALL_MULTICAST, CALL_MULTICAST_ALWAYS
-from cython.cimports.cpus.vmstat import CSD_TIMEOUTS, IPIS_AVOIDED_EMPTY, IPIS_SENT, KICKS
+from cython.cimports.cpus.vmstat import CSD_TIMEOUTS, IPIS_AVOIDED_EMPTY, IPIS_SENT, KICK_IPIS, KICKS
 from cython.cimports.ipc.atomic import (
     atomic_fetch_add,
     barrier,
@@ -398,5 +398,6 @@ def kick_all_cpus_sync():
     c.counter[KICKS] += 1
     called = smp_call_function(do_nothing, cython.NULL, True)
     if called > 0:
+        c.counter[KICK_IPIS] += called
         histogram_add(cython.address(c.latency[LAT_KICK]), c.acked_at - start)
     return called

@@ -57,4 +57,8 @@ cdef enum:
     MEMCG_CACHES_DEACTIVATED = 55 # children taken out of their slots
     MEMCG_CACHES_WALKED = 56      # list entries looked at to find a memcg's children
     RELEASE_BATCHES = 57          # batches of the asynchronous release
+    # Interrupts by what they were for: with nobody else calling they add up to CAL.
+    KICK_IPIS = 58
+    SLUB_FLUSH_IPIS = 59
+    RCU_BARRIER_IPIS = 60
     NR_COUNTERS = 64

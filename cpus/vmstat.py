@@ -59,4 +59,7 @@ NAMES = {
     MEMCG_CACHES_DEACTIVATED: "memcg_caches_deactivated",
     MEMCG_CACHES_WALKED: "memcg_caches_walked",
     RELEASE_BATCHES: "release_batches",
+    KICK_IPIS: "kick_ipis",
+    SLUB_FLUSH_IPIS: "slub_flush_ipis",
+    RCU_BARRIER_IPIS: "rcu_barrier_ipis",
 }

@@ -62,7 +62,7 @@ def check_slab(raw: RawMemory, findings: Findings) -> Slabs | None:
     if root == 0:
         return None
     system = raw.structs("slab_system", np.array([root]))[0]
-    _report_bugs(raw, findings, system)
+    report_bugs(raw, findings, system)
     slabs = _read_caches(raw, findings, root)
     on_list = _check_lists(raw, findings, slabs)
     arrays = read_arrays(raw, findings, slabs, root)
@@ -70,7 +70,7 @@ def check_slab(raw: RawMemory, findings: Findings) -> Slabs | None:
     return slabs
 
 
-def _report_bugs(raw: RawMemory, findings: Findings, system: Any) -> None:
+def report_bugs(raw: RawMemory, findings: Findings, system: Any) -> None:
     """What the allocator itself has noticed."""
     count = int(system["nr_bugs"])
     per_us, boot = int(raw.header["cycles_per_us"]), int(raw.header["boot_cycles"])
@@ -80,8 +80,8 @@ def _report_bugs(raw: RawMemory, findings: Findings, system: Any) -> None:
         findings.add("I3", f"{count - len(system['bugs'])} more found by the allocator itself")
 
 
-def _read_caches(raw: RawMemory, findings: Findings, root: int) -> Slabs:
-    """Walk slab_caches, bounded by what the heap can hold, and read every cache and its node pointers."""
+def walk_caches(raw: RawMemory, findings: Findings, root: int) -> Words:
+    """Walk slab_caches, bounded by what the heap can hold: the address of every cache."""
     link = offset("kmem_cache", "list")
     head = root + offset("slab_system", "slab_caches")
     most = int(raw.header["heap_used"]) // STRUCTS["kmem_cache"].size + 1
@@ -102,7 +102,12 @@ def _read_caches(raw: RawMemory, findings: Findings, root: int) -> Slabs:
     counted = raw.word(root + offset("slab_system", "nr_caches"))
     if counted != len(found):
         findings.add("I4", f"slab_caches: {len(found)} caches on the list, {counted} counted")
-    caches = np.array(found, dtype=np.int64)
+    return np.array(found, dtype=np.int64)
+
+
+def _read_caches(raw: RawMemory, findings: Findings, root: int) -> Slabs:
+    """Read every cache and its node pointers."""
+    caches = walk_caches(raw, findings, root)
     table = raw.structs("kmem_cache", caches)
     names = [bytes(name).decode(errors="replace") for name in table["name"]]
     odd = (table["num"] < 1) | (table["num"] >= MOST) | (table["size"] < 1) | (table["gfporder"] >> 4 != 0)

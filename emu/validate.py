@@ -69,6 +69,7 @@ def check_segment(descriptor: int) -> list[Violation]:
     # Late: numpy must not be imported before the CPUs are forked.
     from emu.check_pages import check_pages
     from emu.check_slab import check_slab
+    from emu.check_slub import check_slub, is_slub
     from emu.raw_memory import DamagedError, RawMemory
 
     found: list[Violation] = []
@@ -77,7 +78,7 @@ def check_segment(descriptor: int) -> list[Violation]:
         try:
             raw = RawMemory(descriptor)
             before = raw.activity()
-            slabs = check_slab(raw, findings)
+            slabs = check_slub(raw, findings) if is_slub(raw) else check_slab(raw, findings)
             if slabs is not None:
                 check_pages(raw, findings, slabs)
         except DamagedError as error:

@@ -40,6 +40,7 @@ BOUNDARIES = [
     ("dead-caches", "4.10", "sync-once-outside", "4.11", "call-rcu"),
     ("release-barrier", "3.19", "per-call", "4.0", "per-memcg"),
     ("release-barrier", "4.10", "per-memcg", "4.11", "async-batched"),
+    ("memcg-cache-lists", "4.10", "all", "4.11", "own"),
 ]
 
 
