@@ -6,6 +6,7 @@ from typing import Any
 
 from cpus import slab_info, status
 from cpus import vmstat as names
+from emu import ledger
 from ipc import memory
 
 CALL_VECTORS = (0, 1)
@@ -144,4 +145,5 @@ def collect(machine: Any) -> dict[str, Any]:
         "latency": latency(),
         "machine": machine_figures(machine),
         "histograms": histograms(),
+        "ledger": ledger.collect(cpus),
     }
