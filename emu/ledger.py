@@ -16,6 +16,8 @@ from emu.format import count, nanoseconds, table
 SUMS = ("calls", "sent", "not_raised", "empty", "offline", "self", "waits", "wait_ns", "blocked", "blocked_ns")
 # Locks under which a wait for answers is worth a line: others may be waiting for them.
 WATCHED = ("slab_mutex", "cgroup_mutex", "list_lock")
+# Outermost first, as they are to be taken; the others behind.
+ORDER = ("cgroup_mutex", "pcpu_drain_mutex", "rcu_barrier_mutex", "slab_mutex", "alien_lock", "list_lock")
 REASONS = {
     "no_previous": "a new cache has no previous array caches",
     "empty": "the CPU holds nothing",
@@ -46,7 +48,7 @@ def collect(cpus: int) -> dict[str, Any]:
                 into["busy"] += row["busy"]
                 into["busy_ns"] += row["busy_ns"]
                 continue
-            locks = " > ".join(row["locks"])
+            locks = " > ".join(sorted(row["locks"], key=lambda lock: ORDER.index(lock) if lock in ORDER else 99))
             into = senders.setdefault(
                 (site, function, locks),
                 {"site": site, "function": function, "locks": locks} | dict.fromkeys((*SUMS, "wait_max_ns"), 0),

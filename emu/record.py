@@ -11,6 +11,7 @@ fsynced: at any instant there is a whole run or none. What a killed run leaves i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -133,7 +134,7 @@ def save(
             if arrays:
                 write(temporary / name, npz(arrays))
         if segment is not None:
-            shutil.move(segment, temporary / SEGMENT)
+            move_sparse(segment, temporary / SEGMENT)
         sync(temporary)
         # Onto an empty folder this succeeds, onto any other it fails: nothing is ever replaced.
         temporary.rename(place)
@@ -148,7 +149,7 @@ def save(
 
 def _why(place: Path, error: OSError) -> str:
     shown = one_line(str(place))
-    if error.errno in (17, 39):
+    if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
         return f"{shown}: was made by another run meanwhile; this one is not written"
     return f"{shown}: cannot be written: {error.strerror}; give another place with -o DIR"
 
@@ -159,6 +160,22 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def move_sparse(source: Path, target: Path) -> None:
+    """Move a file of 64 GiB of mostly holes; to another disk its data only."""
+    from emu.record_segment import copy_extents
+
+    try:
+        source.rename(target)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    with source.open("rb") as old, target.open("xb") as new:
+        os.ftruncate(new.fileno(), os.fstat(old.fileno()).st_size)
+        copy_extents(old.fileno(), new.fileno())
+        os.fsync(new.fileno())
 
 
 def sync(folder: Path) -> None:
