@@ -155,7 +155,7 @@ def alloc_pages_node(nid, order, gfp):
         if p != cython.NULL:
             prep_new_page(z, p, order)
             count_events(PGALLOC, cython.cast(cython.long, 1) << order)
-            trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
+            trace(EV_MM_PAGE_ALLOC, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
             break
         if gfp & __GFP_THISNODE:
             break
@@ -167,7 +167,7 @@ def alloc_pages_node(nid, order, gfp):
 
 def __free_pages(p, order):
     flags = local_irq_save()
-    trace(EV_MM_PAGE_FREE, page_to_pfn(p))
+    trace(EV_MM_PAGE_FREE, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
     count = cython.cast(cython.long, 1) << order
     for i in range(count):
         (p + i).flags = 0

@@ -151,7 +151,10 @@ class RunContext:
             self.warn(text)
         self.record.machines += 1
         if self.config.trace and importlib.util.find_spec("emu.record_events") is not None:
-            self.record.events = importlib.import_module("emu.record_events").dump()
+            found = importlib.import_module("emu.record_events").dump()
+            if found is not None:
+                self.record.events = found["arrays"]
+                self.record.observed["trace"] = found["about"]
         if self._proc:
             self.record.proc = proc_texts(machine, self.record.observed, self._proc)
 
