@@ -4,7 +4,7 @@
     ns         since the machine's boot
     event      ipc/trace.pxd, cpus/events.pxd: names in NAMES
     argument   48 bits, by event
-    cache      address of the kmem_cache that an object or page belongs to, as it was when the rings were read; 0: unknown
+    cache      address of the kmem_cache that an object lies in, as it was when the rings were read; 0: unknown
 
 The rings overwrite their oldest records: `dropped` says how many, of each CPU.
 """
@@ -55,7 +55,7 @@ def read(raw: RawMemory) -> tuple[dict[str, Any], dict[str, Any]] | None:
     what = whole[:, 2].astype(np.uint64)
     event = (what >> np.uint64(48)).astype(np.uint16)
     argument = (what & np.uint64((1 << 48) - 1)).astype(np.int64)
-    arrays = {
+    arrays: dict[str, Any] = {
         "cpu": whole[:, 0].astype(np.int16),
         "ns": (whole[:, 1] - int(raw.header["boot_cycles"])) * 1000 // per_us,
         "event": event,
@@ -94,7 +94,7 @@ def ring(raw: RawMemory, cpu: int) -> tuple[Words, int]:
     return rows[order], head - kept
 
 
-def caches_of(raw: RawMemory, event: Words, argument: Words) -> Words:
+def caches_of(raw: RawMemory, event: Any, argument: Words) -> Words:
     """The cache of each record that has one."""
     import numpy as np
 
@@ -148,9 +148,10 @@ def names_of_locks(raw: RawMemory, addresses: Words) -> dict[str, str]:
     from emu.dtypes import dtype
 
     root = int(raw.header["area"][CONSTANTS["AREA_LOCKS"]])
-    fields = dtype("kernel_locks").fields or {}
+    fields: Any = dtype("kernel_locks").fields
     named = {root + int(place[1]): name for name, place in fields.items()}
-    place = int((dtype("spinlock").fields or {})["lock_class"][1])
+    spin: Any = dtype("spinlock").fields
+    place = int(spin["lock_class"][1])
     found = {}
     for address in np.unique(addresses).tolist():
         if address in named:
