@@ -12,7 +12,7 @@ from emu.errors import UsageError, did_you_mean, one_line
 from emu.figures import better
 
 if TYPE_CHECKING:
-    from emu.compare import Comparison, Row
+    from emu.compare_runs import Comparison, Row
 
 LIMIT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)(%|ns|us|ms|s)?", re.ASCII)
 SCALE = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}

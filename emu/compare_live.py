@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emu.cell import Cell, run
-from emu.compare import Side, merged
+from emu.compare_runs import Side, merged
 from emu.compare_sides import SideSpec
 from emu.compare_stats import FEWEST, change
 from emu.errors import DiedError, EmuError, NotSupportedError, ResourceError, UsageError

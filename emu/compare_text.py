@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from emu import published
-from emu.compare import DIFFERS, EQUAL, NOISE, SHOWN, TOO_FEW, Comparison, Row
 from emu.compare_fail import Judgement
+from emu.compare_runs import DIFFERS, EQUAL, NOISE, SHOWN, TOO_FEW, Comparison, Row
 from emu.compare_stats import ALPHA
 from emu.format import count, nanoseconds, significant, size
 

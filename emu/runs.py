@@ -98,6 +98,14 @@ def find(name: str) -> Run:
     raise UsageError(f"no run {shown!r}{hint or '; `emu runs` lists them'}")
 
 
+def load_any(run: str | Path) -> Run:
+    """A kept run: `emu.load("last")`, by name, or by the path of its folder or of its JSON.
+
+    Raises UsageError if there is none, or if it is damaged.
+    """
+    return load(run) if isinstance(run, Path) else find(run)
+
+
 def is_path(name: str) -> bool:
     """Whether this is meant as a path, and not as a run's name."""
     return "/" in name or name.endswith(".json") or name in (".", "..")

@@ -14,8 +14,8 @@ from emu.errors import RegressionError, UsageError, one_line
 from emu.parser import Parser
 
 if TYPE_CHECKING:
-    from emu.compare import Comparison
     from emu.compare_live import Plan
+    from emu.compare_runs import Comparison
     from emu.compare_sides import SideSpec
 
 DESCRIPTION = "Compare two configurations of a workload by interleaved runs, or stored runs."
@@ -126,7 +126,7 @@ def operand(rest: Sequence[str]) -> str:
 def stored(args: argparse.Namespace, names: Sequence[str], confidence: float, limits: list[Any]) -> int:
     """Compare runs that were kept."""
     from emu import runs
-    from emu.compare import compare_sides, side_of
+    from emu.compare_runs import compare_sides, side_of
 
     if len(names) < 2:
         hint = "" if runs.exists(names[0]) else "; and it is neither a workload nor a run"
@@ -148,8 +148,8 @@ def stored(args: argparse.Namespace, names: Sequence[str], confidence: float, li
 
 def live(args: argparse.Namespace, rest: list[str], confidence: float, limits: list[Any]) -> int:
     """Run the sides and compare them."""
-    from emu.compare import compare_sides
     from emu.compare_live import compare_live
+    from emu.compare_runs import compare_sides
     from emu.signals import StopSignals
 
     specs = sides_of(args, rest)
