@@ -77,7 +77,8 @@ def _cells(row: Row, exact: bool) -> list[str]:
         return shown
     if row.change is None or row.found == TOO_FEW:
         return [*shown, "-"]
-    return [*shown, f"{row.change.low * 100:+.1f} .. {row.change.high * 100:+.1f}%"]
+    high = f"{row.change.high * 100:+.1f}%" if row.change.high < 1e4 else "any"
+    return [*shown, f"{row.change.low * 100:+.1f} .. {high}"]
 
 
 def _published(known: list[published.Published], path: str) -> str:
