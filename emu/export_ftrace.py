@@ -146,8 +146,8 @@ def resolve(events: list[Event]) -> Iterator[int]:
         elif event.name in ("EV_ALLOC", "EV_FREE"):
             frame = (event.argument - RAM) >> 12
             cache = owner.get(frame, 0)
-            # Not grown in these records: it is what it was in the end, unless its end is among them.
-            if cache == 0 and index > ends.get(frame, -1):
+            # Not grown in these records: it is what it was when they were read, unless its end comes later in them.
+            if cache in (0, GONE) and index > ends.get(frame, -1):
                 cache = event.cache
         found.append(max(cache, 0))
     return iter(found)
