@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,8 +39,11 @@ def why_not(place: Path | None) -> str:
         at = at.parent
     if not at.is_dir():
         return f"{one_line(str(at))} is not a folder"
-    if not os.access(at, os.W_OK | os.X_OK) or os.statvfs(at).f_flag & os.ST_RDONLY:
-        return f"{one_line(str(at))} is not writable"
+    try:
+        # Tried, since permissions do not tell: root's are ignored, a mount may be read-only, /proc is what it is.
+        Path(tempfile.mkdtemp(prefix=".emu-", dir=at)).rmdir()
+    except OSError as error:
+        return f"{one_line(str(at))} is not writable ({error.strerror})"
     return ""
 
 

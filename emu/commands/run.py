@@ -130,7 +130,7 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
     sys.stdout.flush()
     summary.report_problems(outcome)
     if place is not None and worth_keeping(outcome):
-        kept = keep(outcome, place, {"argv": list(argv)})
+        kept = keep(outcome, place, {"argv": list(argv), "text": summary.text_to_keep(workload, outcome)})
         if kept is not None and not args.quiet and not args.json:
             sys.stderr.write(f"emu: kept as {kept.name if not place.chosen else kept}\n")
     if outcome.error is not None and args.debug:

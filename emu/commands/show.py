@@ -100,15 +100,9 @@ def whole(run: Run) -> str:
     head = [f"{run.name}: {document['command']}"]
     if about:
         head.append(f"written {about.get('written', '?')}, code {about.get('code', '?')}")
-    parts = ["\n".join(head)]
-    try:
-        from emu.workload import find
-
-        rows = document["result"].get("rows", []) if "variant" in str(document["result"].get("rows", ""))[:40] else []
-        parts.append(summary.rendered(find(document["workload"]), document["result"], rows))
-    except (UsageError, KeyError, TypeError, ValueError, IndexError, AttributeError):
-        # The workload is gone, or is another by now.
-        parts.append(plain(document["result"]))
+    # As the workload showed it: its code is not run to read a result.
+    own = about.get("text")
+    parts = ["\n".join(head), own if isinstance(own, str) else plain(document["result"])]
     try:
         parts.append(
             "\n".join([summary.run_line(document), summary.host_line(document), *summary.violation_lines(document)])
