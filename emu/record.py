@@ -149,7 +149,7 @@ def save(
 
 def _why(place: Path, error: OSError) -> str:
     shown = one_line(str(place))
-    if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+    if error.errno in (errno.EEXIST, errno.ENOTEMPTY) and place.exists():
         return f"{shown}: was made by another run meanwhile; this one is not written"
     return f"{shown}: cannot be written: {error.strerror}; give another place with -o DIR"
 

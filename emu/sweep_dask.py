@@ -56,7 +56,7 @@ def run_there(made: Sweep, address: str, stop: Any, advance: Callable[[], None])
     except (OSError, ValueError) as error:
         reason = one_line(str(error) or type(error).__name__)
         raise UsageError(f"--dask {one_line(address)}: no scheduler answers there: {reason}") from None
-    with client:
+    with client, client.as_current():
         places = hosts(client.scheduler_info(n_workers=-1)["workers"])
         if not places:
             raise UsageError(f"--dask {one_line(address)}: the cluster has no workers")

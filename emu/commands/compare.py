@@ -8,6 +8,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emu.errors import RegressionError, UsageError, one_line
@@ -85,7 +86,8 @@ def main(argv: Sequence[str]) -> int:
     limits = parse(args.fail_if)
     confidence = share(args.confidence, "--confidence", 0.5, 0.9999)
     need_scipy("emu compare")
-    if is_workload(rest):
+    sided = any(getattr(args, option, None) is not None for option in ("a", "b", "vary", "patch"))
+    if is_workload(rest, sided):
         return live(args, rest, confidence, limits)
     operands = [arg for arg in rest if not arg.startswith("-")]
     if len(operands) != len(rest):
@@ -105,14 +107,14 @@ def share(text: str, option: str, low: float, high: float) -> float:
     return value
 
 
-def is_workload(rest: Sequence[str]) -> bool:
-    """Whether the first operand is a workload's name or file; a run's path has a folder or .json."""
+def is_workload(rest: Sequence[str], sided: bool) -> bool:
+    """Whether the first operand is a workload's name or file, or is at least meant as one: sides were named."""
     from emu import runs, workload
 
     first = operand(rest)
     if first.endswith(".py") or first in workload.names():
         return True
-    return not runs.exists(first) and any(arg.startswith("--") for arg in rest)
+    return not runs.exists(first) and (sided or any(arg.startswith("--") for arg in rest))
 
 
 def operand(rest: Sequence[str]) -> str:
@@ -266,7 +268,8 @@ def place_of(args: argparse.Namespace, workload: str, seed: int) -> Any:
     """Where the sides will be kept; a folder named by the user is refused before anything is started."""
     from emu.record_keep import decide
 
-    return None if args.no_record else decide(args.output, None, f"compare-{workload}", seed)
+    name = f"compare-{Path(workload).stem}"
+    return None if args.no_record else decide(args.output, None, name, seed)
 
 
 def keep_sides(args: argparse.Namespace, outcome: Any, place: Any, rest: Sequence[str]) -> list[str]:

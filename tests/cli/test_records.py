@@ -84,7 +84,7 @@ def test_a_failed_machines_slabs(emu, workload, state, tmp_path):
     assert segment.stat().st_blocks * 512 < 64 << 20
     shown = json.loads(emu("show", place, "--slab", "foo", "--json", env=state).stdout)
     assert shown["object_size"] == 192
-    assert [cpu["avail"] for cpu in shown["cpus"]][0] == 1
+    assert next(cpu["avail"] for cpu in shown["cpus"]) == 1
     assert any(text.startswith("I1") for text in shown["violations"])
     assert "did you mean 'foo'" in emu("show", place, "--slab", "fooo", env=state).stderr
     # Damaged: a reason, no crash.
