@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,9 +16,13 @@ from typing import TYPE_CHECKING, Any
 from emu import record, runs
 from emu.errors import EmuError, ResourceError, UsageError, one_line
 from emu.figures import Number, flatten
+from emu.results import SCHEMA, to_json
 
 if TYPE_CHECKING:
     from emu.runner import Outcome
+
+
+LOST = "the coordinator was lost: killed, or the host went down; this is what was begun, nothing else is left"
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,48 @@ def decide(output: str | None, name: str | None, workload: str, seed: int) -> Pl
 def worth_keeping(outcome: Outcome) -> bool:
     """Whether anything was started: a run that was refused has nothing to tell."""
     return outcome.error is None or bool(outcome.document["result"]) or bool(outcome.document["interrupts"]["CAL"])
+
+
+@contextmanager
+def begun(place: Place | None, document: Mapping[str, Any]) -> Iterator[None]:
+    """While the block runs a note in the default place says what was begun: all that is left of a run whose coordinator
+    is killed. `emu show` tells of it."""
+    note = None
+    if place is not None and place.path is not None and not place.chosen:
+        folder = place.path.with_name(f".{place.path.name}.lost-{os.getpid()}")
+        about = {"name": place.path.name, "started": _start_ticks(os.getpid()), "written": record.timestamp()}
+        # Not being able to write it will be said at the end.
+        with suppress(OSError):
+            folder.mkdir(parents=True)
+            note = folder
+            whole = dict(document) | {"schema": SCHEMA, "verdict": "died", "warnings": [LOST], "host": {}, "result": {}}
+            record.write(folder / record.DOCUMENT, to_json(whole | {"run": about | dict(document.get("run", {}))}))
+    try:
+        yield
+    finally:
+        if note is not None:
+            shutil.rmtree(note, ignore_errors=True)
+
+
+def lost(home: Path) -> list[Path]:
+    """The notes of runs whose coordinator is gone."""
+    found = []
+    for folder in sorted(home.glob(".*.lost-*")) if home.is_dir() else []:
+        pid = folder.name.rpartition("-")[2]
+        with suppress(UsageError):
+            started = record.load(folder).document.get("run", {}).get("started")
+            if not pid.isdigit() or _start_ticks(int(pid)) != started:
+                found.append(folder)
+    return found
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When a process was started: a pid may be another's by now."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return int(text.rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def keep(outcome: Outcome, place: Place, about: Mapping[str, Any]) -> Path | None:

@@ -94,12 +94,21 @@ def find(name: str) -> Run:
     if len(close) == 1:
         return load(close[0])
     shown = one_line(name)
+    if gone := [f for f in lost(place) if f.name.startswith(f".{name}")] if place is not None and name else []:
+        return load(gone[-1])
     if close:
         raise UsageError(f"run {shown!r}: {len(close)} runs begin or end so, as {close[0].name} and {close[1].name}")
     if Path(name).exists():
         return load(name)
     hint = did_you_mean(name, [f.name for f in known])
     raise UsageError(f"no run {shown!r}{hint or '; `emu runs` lists them'}")
+
+
+def lost(place: Path) -> list[Path]:
+    """What is left of runs whose coordinator was killed."""
+    from emu import record_keep
+
+    return record_keep.lost(place)
 
 
 def load_any(run: str | Path) -> Run:

@@ -42,7 +42,8 @@ def rows(place: Path | None = None) -> list[Row]:
     with _open(at) as base:
         refresh(base, at)
         found = base.execute(f"SELECT {', '.join(Row._fields)} FROM runs ORDER BY written, name").fetchall()
-    return [Row(*row) for row in found]
+    lost = [describe(load(folder))._replace(verdict="lost") for folder in runs.lost(at)]
+    return [*(Row(*row) for row in found), *lost]
 
 
 def refresh(base: sqlite3.Connection, place: Path) -> int:

@@ -99,7 +99,7 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
     """Configure the run, and print it or do it."""
     from emu import summary
     from emu.config import configure, parse_params
-    from emu.record_keep import decide, keep, worth_keeping
+    from emu.record_keep import begun, decide, keep, worth_keeping
     from emu.results import to_json
     from emu.runner import Runner, Wanted
 
@@ -122,7 +122,9 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         return 0
     place = None if args.no_record else decide(args.output, args.name, workload.name, config.seed)
     sys.stderr.write(f"emu: seed {config.seed}\n")
-    outcome = runner.run()
+    about = {"workload": workload.name, "command": wanted.command, "seed": config.seed, "config": config.as_dict()}
+    with begun(place, about | {"run": {"argv": list(argv)}}):
+        outcome = runner.run()
     if args.json:
         sys.stdout.write(to_json(outcome.document).decode())
     else:

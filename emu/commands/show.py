@@ -103,6 +103,9 @@ def whole(run: Run) -> str:
     # As the workload showed it: its code is not run to read a result.
     own = about.get("text")
     parts = ["\n".join(head), own if isinstance(own, str) else plain(document["result"])]
+    if not document["host"]:  # it never came to an end
+        parts[1] = f"seed {document['seed']}; `emu again {run.name}` begins it anew"
+        return "\n\n".join([*parts, *(f"warning: {text}" for text in document.get("warnings", []))]) + "\n"
     try:
         parts.append(
             "\n".join([summary.run_line(document), summary.host_line(document), *summary.violation_lines(document)])

@@ -3,6 +3,10 @@
 import json
 import os
 import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -170,6 +174,43 @@ def run(ctx, args):
     assert "cannot be written" in done.stderr
     assert "it was written to" in done.stderr
     assert json.loads(emu("show", "last", "--json", env=state).stdout)["result"] == {"n": 3}
+
+
+def test_a_killed_coordinator(emu, workload, state):
+    """SIGKILL in the middle: what was begun is told, and can be begun again."""
+    text = '''\
+"""Waits to be killed, or not."""
+import pathlib, time
+
+
+def run(ctx, args):
+    with ctx.boot() as machine:
+        machine.kick_all_cpus_sync(on=0)
+        while ctx.config.params.get("wait") == "1":
+            pathlib.Path(__file__).with_name("begun").write_text("")
+            time.sleep(0.01)
+    return {"n": 1}
+'''
+    path = workload(text)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "emu", "run", str(path), "--param", "wait=1", "--name", "mine", "--seed", "5"],
+        cwd=Path(__file__).resolve().parents[2], env=os.environ | state, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not path.with_name("begun").exists():
+        time.sleep(0.01)
+    assert json.loads(emu("runs", "--json", env=state).stdout)["runs"] == []
+    process.kill()
+    process.wait()
+    (row,) = json.loads(emu("runs", "--json", env=state).stdout)["runs"]
+    assert (row["name"], row["verdict"]) == ("mine", "lost")
+    shown = emu("show", "mine", env=state)
+    assert shown.returncode == 0
+    assert "the coordinator was lost" in shown.stdout
+    assert "seed 5" in shown.stdout
+    again = emu("again", "mine", "--param", "other=1", "--dry-run", env=state)
+    assert again.returncode == 0, again.stderr
+    assert "seed = 5" in again.stdout
 
 
 ROWS = [
