@@ -30,8 +30,8 @@ cdef enum:
     EV_GP_END = 89
     EV_CALLBACK = 90
     EV_DRAIN_PAGES = 91           # pages
-    EV_MM_PAGE_ALLOC = 92         # page frame
-    EV_MM_PAGE_FREE = 93
+    EV_MM_PAGE_ALLOC = 92         # page frame | order << 40
+    EV_MM_PAGE_FREE = 93          # the same
     EV_BUG = 94                   # invariant | what
     EV_DRAIN_BEGIN = 96           # value of pcp-drain
     EV_DRAIN_SEND = 97            # CPUs in the mask

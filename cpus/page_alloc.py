@@ -135,7 +135,7 @@ def get_page_from_freelist(nid, order, gfp, alloc_flags):
             if likely(p != cython.NULL):
                 prep_new_page(z, p, order)
                 c.counter[z.item] += cython.cast(cython.long, 1) << order
-                trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
+                trace(EV_MM_PAGE_ALLOC, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
                 local_irq_restore(flags)
                 return p
         if gfp & __GFP_THISNODE:
@@ -167,7 +167,7 @@ def alloc_hot_page(c, gfp):
         p.freelist = cython.NULL
         p.active = 0
         c.counter[z.item] += 1
-        trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
+        trace(EV_MM_PAGE_ALLOC, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
     local_irq_restore(flags)
     return p
 
@@ -306,7 +306,7 @@ def __free_pages(p, order):
         bad_page(p)
         return
     flags: cython.int = local_irq_save()
-    trace(EV_MM_PAGE_FREE, page_to_pfn(p))
+    trace(EV_MM_PAGE_FREE, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
     c.counter[PGFREE] += cython.cast(cython.long, 1) << order
     if likely(order == 0 and c.pcp != cython.NULL and free_hot_page(c, p)):
         pass

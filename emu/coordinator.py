@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cpus import boot, cpu, init, status
+from cpus import boot, cpu, init, ledger, status
 from emu.errors import DiedError, ResourceError, UsageError
 from emu.plan import BootPlan
 from emu.signals import held_back
@@ -114,7 +114,7 @@ class Coordinator:
         memory.set_clock(cycles)
         gate.configure(plan.gated, plan.tokens, plan.hz, int(plan.slice_ms * 1000 * cycles), True)
         transport.select(plan.transport, int(plan.poll_limit_ms * 1_000_000))
-        enough = cpu.init_cpus(plan.nodes) and lock.allocate_statistics()
+        enough = cpu.init_cpus(plan.nodes) and lock.allocate_statistics() and ledger.allocate()
         enough = enough and (not plan.trace_records or trace.allocate_rings(plan.trace_records))
         if not enough or not init.start_kernel(plan.boot_parameters):
             raise ResourceError(

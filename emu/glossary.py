@@ -150,6 +150,20 @@ _KEYS = {
     "hold_ns": "Time from having a lock to giving it back.",
 }
 
+_LEDGER = {
+    "site": "The function that called into kernel/smp.c, by its return address: where interrupts come from.",
+    "function": "What the interrupted CPU is to run: do_drain, do_nothing (a kick), ...",
+    "calls": "Calls of any smp_call_function form from one site.",
+    "sent": "CPUs called. The sum over all sites is ipis_sent.",
+    "not_raised": "CPUs called whose queue was not empty: the interrupt for the request before serves this one too.",
+    "waits": "Calls that waited for all answers.",
+    "blocked": "CPUs that waited for a mutex when its holder's wait for answers ended.",
+    "blocked_ns": "How long they had waited for it during such waits: what a broadcast under a lock costs others.",
+    "served": "Requests run by interrupted CPUs.",
+    "busy": "Of those: by a CPU that had work and a host core to do it on.",
+    "busy_ns": "Time that the called function took from such CPUs. Entry and exit of the interrupt come on top.",
+}
+
 ENTRIES: dict[str, Entry] = {
     **_rows("interrupts", _INTERRUPTS),
     **_rows("ipis", _IPIS),
@@ -158,4 +172,5 @@ ENTRIES: dict[str, Entry] = {
     **_rows("locks", _LOCKS),
     **_rows("latency", _LATENCY),
     **_rows("result", _KEYS),
+    **_rows("ledger", _LEDGER),
 }

@@ -8,6 +8,7 @@ import sys
 import time
 from argparse import Namespace
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from emu import hostinfo, patches, results
@@ -15,6 +16,7 @@ from emu.config import RunConfig
 from emu.context import Finding, Record, RunContext
 from emu.errors import EmuError, Interrupted, ResourceError, UsageError, ViolationError, did_you_mean
 from emu.format import size
+from emu.hostgate import HostGate
 from emu.signals import StopSignals
 from emu.workload import Workload, place_of
 
@@ -32,6 +34,8 @@ class Wanted:
     quiet: bool = False
     proc: tuple[str, ...] = ()
     command: str = ""
+    keep_segment: bool = False
+    probe: bool = True  # the host, before and after
 
 
 @dataclass
@@ -42,6 +46,10 @@ class Outcome:
     exit_code: int
     error: BaseException | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    repeats: list[dict[str, Any]] = field(default_factory=list)  # {variant, result, observed, elapsed_ns} of each
+    kept: dict[str, Any] = field(default_factory=dict)  # what the workload kept: name -> array
+    events: dict[str, Any] | None = None  # the last machine's event rings
+    segment: Path | None = None  # a failed machine's memory
 
 
 class Runner:
@@ -60,6 +68,8 @@ class Runner:
         self.choices = chosen_variants(workload, wanted)
         if len(config.levels) > 1 and not workload.takes_levels:
             raise UsageError(f"--series: {workload.name} takes one level; give one number, or run it for each")
+        self.repeats: list[dict[str, Any]] = []
+        self.record.keep_segment = wanted.keep_segment
 
     def run(self) -> Outcome:
         """Run it. Errors that leave something to tell end up in the outcome; those before the start are raised."""
@@ -72,7 +82,8 @@ class Runner:
         begun = time.monotonic_ns()
         # A workload's prints are no result: stdout is that and nothing else.
         with self.stop, contextlib.redirect_stdout(sys.stderr):
-            host["ipi_floor_ns"] = quick_floor()
+            host["ipi_floor_ns"] = quick_floor() if self.wanted.probe else {}
+            gate = HostGate(host) if self.wanted.probe else None
             for text in hostinfo.warnings(self.config.cpus, host):
                 self._context(self.config).distrust(text)
             try:
@@ -85,6 +96,9 @@ class Runner:
         )
         if steal:
             self._context(self.config).distrust(steal)
+        if gate is not None and not self.stop.signum:
+            for text in gate.after(quick_floor):
+                self._context(self.config).distrust(text)
         return self._outcome(host, elapsed, error)
 
     def _context(self, config: RunConfig) -> RunContext:
@@ -113,8 +127,11 @@ class Runner:
         for _ in range(config.repeat):
             context = self._context(config)
             context.variant = variant
+            begun = time.monotonic_ns()
             try:
                 found.append(self._once(context))
+                seen = {"variant": variant, "result": found[-1], "observed": self.record.observed}
+                self.repeats.append(seen | {"elapsed_ns": time.monotonic_ns() - begun})
             except BaseException:
                 self.result = context.partial or self.result
                 raise
@@ -157,7 +174,8 @@ class Runner:
             result=self.result,
             proc=self.record.proc,
         )
-        return Outcome(document, code, error, self.rows)
+        record = self.record
+        return Outcome(document, code, error, self.rows, self.repeats, record.kept, record.events, record.segment)
 
     def _verdict(self, error: BaseException | None) -> tuple[int, str]:
         """(exit code, verdict). The verdict says what was found, the exit code whether that was to be expected."""
