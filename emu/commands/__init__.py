@@ -3,6 +3,7 @@
 # Name -> what it does, in one line. A command's module is emu.commands.NAME, imported when it is called.
 COMMANDS: dict[str, str] = {
     "run": "run a workload on an emulated machine",
+    "monitor": "watch a running machine",
     "list": "the workloads there are",
     "patches": "the patches there are, or all about one of them",
     "kernel": "what a kernel version implies, or how two differ",

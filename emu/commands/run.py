@@ -98,7 +98,8 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
     from emu.results import to_json
     from emu.runner import Runner, Wanted
 
-    config = configure(given_options(args), args.config, parse_params(args.param), workload.defaults)
+    named = {"name": workload.name[:31]} | workload.defaults
+    config = configure(given_options(args), args.config, parse_params(args.param), named)
     mode = "both" if args.both else "variants" if args.variants else "variant" if args.variant is not None else "once"
     wanted = Wanted(
         mode=mode,
