@@ -46,6 +46,7 @@ def parser(defaults: dict[str, object] | None = None, **kwargs: object) -> Parse
     verdict.add_argument("--strict", action="store_true", help="exit 7 if the figures are not trustworthy")
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object")
+    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument(
         "--proc", action="append", default=[], metavar="|".join(PROC), help="add that file of the last machine"
     )
@@ -93,7 +94,7 @@ def check(args: argparse.Namespace) -> None:
 
 def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Configure the run, and print it or do it."""
-    from emu import summary
+    from emu import live, summary
     from emu.config import configure, parse_params
     from emu.results import to_json
     from emu.runner import Runner, Wanted
@@ -106,7 +107,7 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         variant=args.variant or "",
         expect_violation=args.expect is not None,
         strict=args.strict,
-        quiet=args.quiet,
+        quiet=args.quiet or args.live,  # a view is not to be written into
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
     )
@@ -115,7 +116,10 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         sys.stdout.write(summary.dry_run(runner, args.json))
         return 0
     sys.stderr.write(f"emu: seed {config.seed}\n")
-    outcome = runner.run()
+    with live.view(args.live, named["name"]):
+        outcome = runner.run()
+    if args.live and not args.quiet:
+        sys.stderr.writelines(f"emu: warning: {text}\n" for text in outcome.document["warnings"])
     if args.json:
         sys.stdout.write(to_json(outcome.document).decode())
     else:

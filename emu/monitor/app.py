@@ -102,7 +102,11 @@ class App:
         self.console = Console(file=out, force_terminal=True, legacy_windows=False)
         self.view = View(machine, plain or ascii_only(self.console))
         self.view.state.pane = pane
-        self.watched: Watched | None = Watched(machine)
+        self.watched: Watched | None = None
+        if machine.descriptor >= 0:
+            self.watched = Watched(machine)
+        else:
+            self.view.state.message = f"waiting for a machine of pid {machine.pid} (q quits)"
 
     def run(self) -> str:
         """Until q, or the process ends; then what is to be said of that. Raises Interrupted and DiedError."""

@@ -13,7 +13,7 @@ from emu.monitor.reading import Reading
 
 WIDTHS = (-18, 6, 6, 4, 7, 6, 6, 6, 6, 4)
 HEAD = ("name", "objs", "active", "use", "objsize", "slabs", "size", "shared", "arrays", "kids")
-NUMBERS = ("num", "size", "gfporder", "slub", "limit")
+NUMBERS = ("num", "gfporder", "slub")
 
 
 class Row(NamedTuple):
@@ -73,6 +73,7 @@ class Caches(Pane):
     def draw(self, look: Look) -> list[Line]:
         """The table, its totals first."""
         found = [r for r in self.rows if self.wanted(r.name)]
+        found.sort(key=lambda r: r.name)
         found.sort(key=self._key, reverse=self.sorted_by != "name")
         objects, active = sum(r.objects for r in found), sum(r.active for r in found)
         total = sum(r.bytes for r in found)
@@ -111,19 +112,20 @@ def read_caches(now: Reading) -> list[Row]:
     roots = slab.root_caches(memory)
     rows = []
     for root, name in zip(roots.tolist(), slab.names(memory, roots), strict=True):
-        family = np.concatenate([np.array([root], dtype=np.int64), slab.children_of(memory, root)])
+        whole = np.concatenate([np.array([root], dtype=np.int64), slab.children_of(memory, root)])
+        sound = bool(slab.sound(memory, whole[:1])[0])
+        # A child that is being made or taken down has no geometry, or poison for one.
+        family = whole[slab.sound(memory, whole)]
         of = {key: slab.field(memory, family, key) for key in NUMBERS}
         counts = slab.node_counts(memory, family, nodes)
         avail, room = slab.arrays(memory, family[of["slub"] == 0], now.nr_cpus)
         objects = int((counts["total_slabs"] * of["num"]).sum())
         free, slabs = int(counts["free_objects"].sum()), int(counts["total_slabs"].sum())
-        order = of["gfporder"]
-        sound = bool(((order >= 0) & (order < 11) & (of["num"] > 0) & (of["size"] > 0)).all()) and 0 <= free <= objects
-        pages = counts["total_slabs"] << np.clip(order, 0, 10)
+        pages = counts["total_slabs"] << of["gfporder"]
         rows.append(
             Row(
-                name, objects, objects - free, int(of["size"][0]), slabs, int(pages.sum()) * 4096,
-                int(counts["shared"].sum()), int(avail.sum()), int(room.sum()), len(family) - 1, sound,
+                name, objects, objects - free, int(slab.field(memory, whole[:1], "size")[0]), slabs, int(pages.sum()) * 4096,
+                int(counts["shared"].sum()), int(avail.sum()), int(room.sum()), len(whole) - 1, sound,
             )  # fmt: skip
         )
     return rows

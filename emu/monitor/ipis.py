@@ -38,7 +38,7 @@ class Ipis(Pane):
         Figure("merged/s", "Vectors that were pending already: one interrupt serves both.", "call_single_queue not empty"),
         Figure("pending", "CPUs for which the vector is set and not yet taken."),
         Figure("rings/s", "Signals, messages or wake-ups that a transport sent.", "ICR writes"),
-        Figure("requests/s", "Function calls queued to other CPUs.", "csd:csd_queue_cpu"),
+        Figure("csds/s", "Function calls queued to other CPUs.", "csd:csd_queue_cpu"),
         Figure(
             "histogram",
             "One latency since boot, in doublings; s shows the next. ipi: raise to handler; kick, call_many: start to "
@@ -68,7 +68,7 @@ class Ipis(Pane):
             for v, name in enumerate(VECTORS)
         ]
         rings, queued = (float(now.rate(name).sum()) for name in ("rings", "csd_enqueued"))
-        self.totals = f"rings {count(rings)}/s, requests {count(queued)}/s"
+        self.totals = f"rings {count(rings)}/s csds {count(queued)}/s"
         at = now.words["latency"].astype(np.int64)
         at = at[now.memory.pointed(at, SIZE * NR)]
         every = (at[:, None] + SIZE * np.arange(len(LATENCIES))).reshape(-1)
@@ -108,12 +108,12 @@ class Ipis(Pane):
         lines: list[Line] = [[(f"{name}  ", "head"), (said, ""), (f"  counts: {known}", "dim")]]
         octaves = self.histogram.reshape(-1, 4).sum(axis=1)
         first, last = np.flatnonzero(octaves)[[0, -1]].tolist()
-        most, cells = int(octaves.max()), max(4, look.width - LABEL - 8)
-        # The rows of the greatest latencies are the ones that matter when not all fit.
-        first = max(first, last - (space - 2))
-        for octave in range(first, last + 1):
-            low, number = BOUNDS[octave * 4] * 1000 / self.per_us, int(octaves[octave])
-            label = f"{'<' if octave == 0 else '>='} {time(low if octave else 4000 / self.per_us):>6}"
+        step = -(-(last + 1 - first) // max(1, space - 1))  # doublings to a row, so that all rows fit
+        sums = [int(octaves[at : at + step].sum()) for at in range(first, last + 1, step)]
+        most, cells = max(sums), max(4, look.width - LABEL - 1)
+        for place, number in enumerate(sums):
+            low = BOUNDS[(first + place * step) * 4] * 1000 / self.per_us
+            label = f">= {time(low):>6}"
             drawn = bar(number / most, cells, look.ascii_only)
             if number and not drawn.strip(" ."):
                 drawn = ("#" if look.ascii_only else "▏") + drawn[1:]

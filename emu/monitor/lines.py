@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 Part = tuple[str, str]
 Line = list[Part]
 
-BLOCKS = " ▁▂▃▄▅▆▇█"
+BLOCKS = "·▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = " .:-=+*#@"
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 LEVELS = 8
@@ -51,7 +51,7 @@ def beside(left: Sequence[Line], right: Sequence[Line], width: int, between: str
 
 
 def level(share: float, ascii_only: bool) -> str:
-    """One cell that says how much: nothing is blank, anything at all is seen."""
+    """One cell that says how much: anything at all is seen."""
     ramp = ASCII_BLOCKS if ascii_only else BLOCKS
     return ramp[heat(share)]
 

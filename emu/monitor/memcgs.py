@@ -13,7 +13,7 @@ from emu.monitor.pane import Budget, Figure, Look, Pane
 from emu.monitor.reading import Reading
 from emu.raw_memory import BASE, DamagedError, RawMemory, offset
 
-WIDTHS = (-20, 6, -8, 6, 6, 7, 7, 7, 6)
+WIDTHS = (-18, 6, -8, 6, 6, 7, 7, 7, 6)
 HEAD = ("memcg", "id", "state", "tasks", "refs", "kmem", "memory", "limit", "fails")
 STATES = ("no kmem", "dying", "online")
 LIMITED = 1 << 50  # a limit above is none

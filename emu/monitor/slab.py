@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cpus.layout import CONSTANTS, STRUCTS
-from emu.raw_memory import BASE, DamagedError, RawMemory, Words, offset
+from emu.raw_memory import BASE, DamagedError, Mask, RawMemory, Words, offset
 from emu.structs import entries, offset_of
 
 CPU_CACHE = offset("kmem_cache", "cpu_cache")
@@ -13,6 +13,7 @@ CACHE_BYTES = STRUCTS["kmem_cache"].size
 MOST_CACHES = 100_000
 MOST_ENTRIES = 1 << 20  # of an array; the kernel's own limit is far below
 LOW = 0xFFFFFFFF
+MAX_OBJECTS, MAX_SIZE, MAX_ORDER = 1 << 16, 1 << 23, 10
 
 
 def root_caches(memory: RawMemory) -> Words:
@@ -44,6 +45,13 @@ def on_list(memory: RawMemory, head: int, member: str) -> Words:
 def field(memory: RawMemory, caches: Words, name: str) -> Words:
     """One word of each cache."""
     return memory.gather(caches + offset("kmem_cache", name), 1)[:, 0]
+
+
+def sound(memory: RawMemory, caches: Words) -> Mask:
+    """Whether each has the geometry of a cache: 1 to MAX_OBJECTS objects of a size in slabs of order 0 to 10."""
+    num, size, order = (field(memory, caches, name) for name in ("num", "size", "gfporder"))
+    found: Mask = (num > 0) & (num <= MAX_OBJECTS) & (size > 0) & (size <= MAX_SIZE) & (order >= 0) & (order <= MAX_ORDER)
+    return found
 
 
 def names(memory: RawMemory, caches: Words) -> list[str]:

@@ -36,7 +36,6 @@ class Terminal:
         self.screen = screen
         self.stopped_by = 0  # the signal that asks to end
         self.resized = False
-        self.was_suspended = False
         self._saved: list[Any] = []
         self._before: dict[int, Any] = {}
         self._wake = (-1, -1)
@@ -49,7 +48,9 @@ class Terminal:
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            self._before[number] = signal.signal(number, self._stop)
+            # What is ignored stays so: Ctrl-C under `emu run --live` is the run's.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._stop)
         self._before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, self._resize)
         self._before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self._ask_to_suspend)
         self.take()
