@@ -240,4 +240,3 @@ def _word(memory: RawMemory, address: int, what: str) -> int:
     if not memory.in_heap(where, 8)[0]:
         raise DamagedError(f"{what} at {address:#x} is outside the heap")
     return memory.word(address)
-

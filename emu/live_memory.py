@@ -6,7 +6,6 @@ lie at a fixed stride and are backed from the start, so they are one array; what
 
 from __future__ import annotations
 
-import mmap
 import os
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 
 from cpus.layout import CONSTANTS, STRUCTS
 from emu.dtypes import dtype
-from emu.errors import ResourceError
 from emu.raw_memory import BASE, DamagedError, Mask, RawMemory, Structs, Words, offset
 
 WORD = 8
@@ -31,7 +29,7 @@ class LiveMemory(RawMemory):
             super().__init__(descriptor)
         except DamagedError:
             raise
-        except (ValueError, mmap.error) as error:
+        except (ValueError, OSError) as error:
             raise DamagedError(str(error)) from None
         self._live = self._array("segment_header", BASE, 1, STRUCTS["segment_header"].size)
         first = CONSTANTS["CPU_AREA"]

@@ -4,8 +4,8 @@
     ac.avail, ac.limit           -> (12, 54)
     ac                           -> (struct array_cache *)0x21000d40 {.avail = 12, ...}
 
-Nothing is cached: two attributes of one struct are of two instants. Whatever is read is range-checked first; what cannot
-be right raises DamagedError, or says so where a machine that is being changed may look like that.
+Nothing is cached: two attributes of one struct are of two instants. Whatever is read is range-checked first; what
+cannot be right raises DamagedError.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ POINTERS = {
 
 
 class Struct:
-    """One struct in the machine's memory. Its fields are attributes; `address_` and `type_` say where and what it is."""
+    """A struct in the machine's memory. Its fields are attributes; `address_` and `type_` say where and what it is."""
 
     def __init__(self, memory: LiveMemory, name: str, address: int) -> None:
         if name not in STRUCTS:
@@ -112,9 +112,9 @@ def require(memory: LiveMemory, what: str, address: int, size: int) -> None:
     """Raise DamagedError unless these bytes are memory that the machine uses."""
     memory.refresh()
     where = np.array([address], dtype=np.int64)
-    fixed = BASE <= address and address + size <= BASE + CONSTANTS["HEAP_OFFSET"]
-    heap = HEAP <= address and address + size <= int(memory.header["heap_next"])
-    page = MAP <= address and address + size <= MAP + int(memory.header["map_end"])
+    fixed = address >= BASE and address + size <= BASE + CONSTANTS["HEAP_OFFSET"]
+    heap = address >= HEAP and address + size <= int(memory.header["heap_next"])
+    page = address >= MAP and address + size <= MAP + int(memory.header["map_end"])
     if not (fixed or heap or page or memory.in_ram(where, size)[0]):
         raise DamagedError(f"struct {what} at {address:#x}: that is not memory of the machine, or was given back")
 
@@ -164,5 +164,3 @@ def offset_of(name: str, member: str) -> int:
         nested = next(field.nested for field in STRUCTS[name].fields if field.name == part)
         name = nested or name
     return total
-
-

@@ -74,9 +74,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     from emu.monitor.app import App
 
-    said = App(
-        machine, interval=interval, out=sys.stdout, keys=0, pane=NAMES.index(args.pane), plain=args.ascii
-    ).run()
+    said = App(machine, interval=interval, out=sys.stdout, keys=0, pane=NAMES.index(args.pane), plain=args.ascii).run()
     if said:
         sys.stderr.write(f"emu: {said}\n")
     return 0

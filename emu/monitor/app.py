@@ -119,10 +119,8 @@ class App:
                     self.watched.close()
 
     def _live(self) -> Live:
-        self.console.size = self.terminal.size()  # type: ignore[assignment]
-        return Live(
-            console=self.console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
+        self.console.size = self.terminal.size()
+        return Live(console=self.console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
 
     def _loop(self, live: Live) -> str:
         due = time.monotonic()
@@ -184,7 +182,7 @@ class App:
         width, height = self.terminal.size()
         if self.terminal.resized or self.view.state.redraw or self.console.size != (width, height):
             self.terminal.resized = self.view.state.redraw = False
-            self.console.size = (width, height)  # type: ignore[assignment]
+            self.console.size = (width, height)
             self.console.clear()
         live.update(Frame(self.view.frame(width, height)), refresh=True)
 

@@ -54,7 +54,9 @@ class Caches(Pane):
         Figure("slabs", "Slabs, full, partial and free.", "/proc/slabinfo num_slabs; slabtop SLABS"),
         Figure("size", "Bytes of all slabs.", "slabtop CACHE SIZE"),
         Figure("shared", "Objects in the nodes' shared arrays.", "/proc/slabinfo sharedavail"),
-        Figure("arrays", "Objects in the CPUs' array caches, children included.", "array_cache.avail; no file shows it"),
+        Figure(
+            "arrays", "Objects in the CPUs' array caches, children included.", "array_cache.avail; no file shows it"
+        ),
         Figure("kids", "Child caches that memcgs have of it.", "/sys/kernel/slab/NAME/cgroup; memcg_params.children"),
     )
 
@@ -124,8 +126,17 @@ def read_caches(now: Reading) -> list[Row]:
         pages = counts["total_slabs"] << of["gfporder"]
         rows.append(
             Row(
-                name, objects, objects - free, int(slab.field(memory, whole[:1], "size")[0]), slabs, int(pages.sum()) * 4096,
-                int(counts["shared"].sum()), int(avail.sum()), int(room.sum()), len(whole) - 1, sound,
-            )  # fmt: skip
+                name,
+                objects,
+                objects - free,
+                int(slab.field(memory, whole[:1], "size")[0]),
+                slabs,
+                int(pages.sum()) * 4096,
+                int(counts["shared"].sum()),
+                int(avail.sum()),
+                int(room.sum()),
+                len(whole) - 1,
+                sound,
+            )
         )
     return rows

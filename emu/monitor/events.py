@@ -112,7 +112,10 @@ def newest(now: Reading) -> tuple[list[Event], int, int]:
     order = np.flatnonzero(whole)[np.argsort(pairs[whole, 0], kind="stable")]
     found = []
     for cycles, what, context in zip(
-        pairs[order, 0].tolist(), pairs[order, 1].view(np.uint64).tolist(), contexts[owners[order]].tolist(), strict=True
+        pairs[order, 0].tolist(),
+        pairs[order, 1].view(np.uint64).tolist(),
+        contexts[owners[order]].tolist(),
+        strict=True,
     ):
         found.append(Event(cycles, context - 1, NAMES.get(what >> 48, f"event {what >> 48}"), _argument(what)))
     return found, int(heads.sum()), int(np.maximum(heads - masks - 1, 0).sum())

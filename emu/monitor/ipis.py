@@ -35,7 +35,9 @@ class Ipis(Pane):
     figures = (
         Figure("raised/s", "Vectors set in a CPU's pending word in a second: raised = taken + merged + pending."),
         Figure("taken/s", "Vectors that handlers took in a second; the two CAL rows are /proc/interrupts' CAL."),
-        Figure("merged/s", "Vectors that were pending already: one interrupt serves both.", "call_single_queue not empty"),
+        Figure(
+            "merged/s", "Vectors that were pending already: one interrupt serves both.", "call_single_queue not empty"
+        ),
         Figure("pending", "CPUs for which the vector is set and not yet taken."),
         Figure("rings/s", "Signals, messages or wake-ups that a transport sent.", "ICR writes"),
         Figure("csds/s", "Function calls queued to other CPUs.", "csd:csd_queue_cpu"),
@@ -142,5 +144,7 @@ def flights(now: Reading) -> list[str]:
         left = int(now.words["acks"][context]) & ACKS
         locks = ", ".join(holds.get(context - 1, [])) or "no lock"
         age = time(float(ages[place]))
-        found.append(f"{who(context - 1)} waits for {left or 1} {'CPU' if left <= 1 else 'CPUs'}, {age}, holding {locks}")
+        found.append(
+            f"{who(context - 1)} waits for {left or 1} {'CPU' if left <= 1 else 'CPUs'}, {age}, holding {locks}"
+        )
     return found

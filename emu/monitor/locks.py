@@ -44,7 +44,9 @@ class Locks(Pane):
     sorts = ("taken/s", "contended", "held", "hold", "hold max", "wait max", "name")
     figures = (
         Figure("taken/s", "Acquisitions in a second, of all locks of the class.", "/proc/lock_stat acquisitions"),
-        Figure("cont", "Share of all acquisitions since boot that found the lock taken.", "/proc/lock_stat contentions"),
+        Figure(
+            "cont", "Share of all acquisitions since boot that found the lock taken.", "/proc/lock_stat contentions"
+        ),
         Figure("holder", "The CPU that holds one at this instant; coord is the coordinator; +2: and two more CPUs."),
         Figure("wait", "CPUs that wait for one at this instant.", "CSD and hung-task reports"),
         Figure("held", "How long the longest holder has had it."),

@@ -71,7 +71,9 @@ class Memcgs(Pane):
         """The table."""
         found = [r for r in self.rows if self.wanted(f"{r.name} {r.state}")]
         by = "state" if self.sorted_by == "name" else self.sorted_by
-        found.sort(key=lambda r: r.name if self.sorted_by == "name" else getattr(r, by), reverse=self.sorted_by != "name")
+        found.sort(
+            key=lambda r: r.name if self.sorted_by == "name" else getattr(r, by), reverse=self.sorted_by != "name"
+        )
         old = f", {self.budget.age:.0f} s old" if self.budget.age >= 1 and self.rows else ""
         lines: list[Line] = [[(self.head + old, "")], [(row(HEAD, WIDTHS), "head")]]
         return lines + self.scrolled([_line(r) for r in found], look.height - 2)
@@ -97,10 +99,15 @@ def read_memcgs(memory: RawMemory, root: int) -> list[Row]:
         rows.append(
             Row(
                 printable(bytes(each["name"])) or ("/" if each["parent"] == 0 else "?"),
-                int(each["id"]), STATES[state] if 0 <= state < len(STATES) else "?", int(each["nr_tasks"]),
-                int(each["css_refcnt"]), int(each["kmem"]["usage"]), int(each["memory"]["usage"]),
-                int(each["kmem"]["limit"]), int(each["kmem"]["failcnt"]),
-            )  # fmt: skip
+                int(each["id"]),
+                STATES[state] if 0 <= state < len(STATES) else "?",
+                int(each["nr_tasks"]),
+                int(each["css_refcnt"]),
+                int(each["kmem"]["usage"]),
+                int(each["memory"]["usage"]),
+                int(each["kmem"]["limit"]),
+                int(each["kmem"]["failcnt"]),
+            )
         )
     return rows
 

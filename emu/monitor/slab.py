@@ -50,8 +50,8 @@ def field(memory: RawMemory, caches: Words, name: str) -> Words:
 def sound(memory: RawMemory, caches: Words) -> Mask:
     """Whether each has the geometry of a cache: 1 to MAX_OBJECTS objects of a size in slabs of order 0 to 10."""
     num, size, order = (field(memory, caches, name) for name in ("num", "size", "gfporder"))
-    found: Mask = (num > 0) & (num <= MAX_OBJECTS) & (size > 0) & (size <= MAX_SIZE) & (order >= 0) & (order <= MAX_ORDER)
-    return found
+    found: Mask = (num > 0) & (num <= MAX_OBJECTS) & (size > 0) & (size <= MAX_SIZE)
+    return found & (order >= 0) & (order <= MAX_ORDER)
 
 
 def names(memory: RawMemory, caches: Words) -> list[str]:

@@ -146,8 +146,8 @@ class View:
         for number, pane in enumerate(self.state.panes):
             chosen = number == self.state.pane
             # The brackets say it without colour.
-            line.append((f"[{number + 1} {pane.name}]" if chosen else f" {number + 1} {pane.name} ", "tab" if chosen else ""))
-            line.append((" ", ""))
+            label = f"{number + 1} {pane.name}"
+            line += [(f"[{label}]", "tab") if chosen else (f" {label} ", ""), (" ", "")]
         return line
 
     def _foot(self) -> Line:
@@ -181,7 +181,8 @@ def wrapped(label: str, said: str, width: int) -> list[Line]:
     """A label and text beside it, as many lines as that needs."""
     room = max(20, width - len(label) - 2)
     parts = textwrap.wrap(said, room) or [""]
-    return [[(label if i == 0 else " " * len(label), "key" if i == 0 else ""), (f" {p}", "")] for i, p in enumerate(parts)]
+    first: Line = [(label, "key"), (f" {parts[0]}", "")]
+    return [first, *([(" " * len(label), ""), (f" {part}", "")] for part in parts[1:])]
 
 
 def heading(machine: Running, now: Reading) -> list[Line]:
