@@ -166,10 +166,13 @@ class Attached:
         """All memcgs that are not yet freed, oldest first, without the root; none where nothing uses memcgs."""
         found: list[Struct] = []
         self.memory.refresh()
-        at = self.memcg_root().next if self.memory.root("AREA_MEMCG") else 0
-        while isinstance(at, Struct):
-            if len(found) > CONSTANTS["MEM_CGROUP_ID_MAX"]:
-                raise DamagedError("the list of memcgs has no end")
+        if not self.memory.root("AREA_MEMCG"):
+            return found
+        root = self.memcg_root()
+        at = root.next
+        while at != root:
+            if not isinstance(at, Struct) or len(found) > CONSTANTS["MEM_CGROUP_ID_MAX"]:
+                raise DamagedError("the ring of memcgs is broken, or changes too fast")
             found.append(at)
             at = at.next
         return found

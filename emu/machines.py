@@ -75,6 +75,8 @@ def machines_of(pid: int) -> Iterator[tuple[Running, tuple[int, int]]]:
             continue  # closed meanwhile
         if header is None or int(header["coordinator_pid"]) not in (pid, inner_pid(pid)):
             continue
+        if header["shutting_down"]:
+            continue  # ended, and kept by somebody's map of it
         label = printable(bytes(header["name"]))
         numbers = (int(header["nr_cpus"]), int(header["generation"]))
         yield Running(pid, int(name), label, *numbers, command_of(pid)), (file.st_dev, file.st_ino)
@@ -91,7 +93,7 @@ def read_header(path: str) -> dict[str, int | bytes] | None:
     if len(raw) < STRUCTS["segment_header"].size:
         return None
     values: dict[str, int | bytes] = {}
-    for name in ("magic", "version", "nr_cpus", "generation", "coordinator_pid", "name"):
+    for name in ("magic", "nr_cpus", "generation", "coordinator_pid", "shutting_down", "name"):
         field = FIELDS[name]
         part = raw[field.offset : field.offset + field.size]
         values[name] = part if field.kind == "c" else int.from_bytes(part, "little")

@@ -113,12 +113,12 @@ def read_memcgs(memory: RawMemory, root: int) -> list[Row]:
 
 
 def addresses(memory: RawMemory, root: int) -> list[int]:
-    """Where the memcgs lie, the root first. DamagedError if the list leads out of the heap or runs in a circle."""
+    """Where the memcgs lie, the root first: they are a ring. DamagedError if it leads out of the heap, or past the root."""
     base, end = BASE + CONSTANTS["HEAP_OFFSET"], int(memory.header["heap_next"])
     step = (offset("mem_cgroup", "next") - BASE) >> 3
     words, found, seen = memory.words, [root], {root}
     at = int(words[(root >> 3) + step])
-    while at and len(found) < MOST:
+    while at != root and len(found) < MOST:
         if at in seen or at & 7 or not base <= at < end - STRUCTS["mem_cgroup"].size:
             raise DamagedError(f"the list of memcgs leads to {at:#x}, or changes too fast")
         seen.add(at)
