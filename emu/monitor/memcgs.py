@@ -113,7 +113,7 @@ def read_memcgs(memory: RawMemory, root: int) -> list[Row]:
 
 
 def addresses(memory: RawMemory, root: int) -> list[int]:
-    """Where the memcgs lie, the root first: they are a ring. DamagedError if it leads out of the heap, or past the root."""
+    """Where the memcgs lie, the root first. DamagedError if their ring leads out of the heap, or past the root."""
     base, end = BASE + CONSTANTS["HEAP_OFFSET"], int(memory.header["heap_next"])
     step = (offset("mem_cgroup", "next") - BASE) >> 3
     words, found, seen = memory.words, [root], {root}

@@ -31,7 +31,8 @@ class Screen:
         self.screen = pyte.Screen(columns, lines)
         self.stream = pyte.ByteStream(self.screen)
         self.raw = b""
-        self.before = termios.tcgetattr(self.child.fd)
+        self.restored = False  # once it has ended: the terminal's modes are as before
+        self.before = termios.tcgetattr(self.child.child_fd)
 
     def read(self, seconds=0.05):
         """Take what has come; False at the end."""
@@ -61,6 +62,9 @@ class Screen:
     def text(self):
         return "\n".join(line.rstrip() for line in self.screen.display)
 
+    def foot(self):
+        return self.screen.display[-1]
+
     def resize(self, columns, lines):
         self.screen.resize(lines, columns)
         self.child.setwinsize(lines, columns)
@@ -70,6 +74,7 @@ class Screen:
         deadline = time.monotonic() + seconds * SLACK
         while self.read():
             assert time.monotonic() < deadline, f"it does not end:\n{self.text()}"
+        self.restored = termios.tcgetattr(self.child.child_fd) == self.before
         self.child.close()
         return self.child.exitstatus if self.child.signalstatus is None else -self.child.signalstatus
 
