@@ -1,20 +1,19 @@
 """The operator's bench: boots a machine, runs workloads on it, checks and reports."""
 
-from __future__ import annotations
-
 from typing import Any
 
 __version__ = "0.1.0"
 
-# What a notebook calls, and where it is: imported when it is asked for, since every start of `emu` imports this.
-_FACES = {
-    "attach": "emu.attached",
+# What `import emu` offers, each imported when it is first asked for: the command line must not pay for it.
+_API = {
+    "attach": ("emu.attached", "attach"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _FACES:
-        raise AttributeError(f"module 'emu' has no attribute {name!r}")
+    if name not in _API:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_FACES[name]), name)
+    module, attribute = _API[name]
+    return getattr(import_module(module), attribute)

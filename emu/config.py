@@ -49,7 +49,6 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     trace: int = 0
     lock_detail: bool = False
     on_cpu_death: str = "stop"
-    name: str = ""
 
     def machine_options(self) -> dict[str, Any]:
         """The keyword arguments of Machine."""

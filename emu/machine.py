@@ -38,7 +38,7 @@ class Machine:
     what the version has; ipi: signal, mqueue, cluster or doorbell; memory: emulated RAM in bytes; max_segment: most
     host memory in bytes (default: half of what is free); gate, boost: auto, on, off; bodies: Python functions
     `body(cpu, **params)` that run() can start; later ones are given as "module:function"; name: what an observer finds
-    it by, up to 31 printable ASCII characters.
+    it by, of which it keeps 31 ASCII characters.
     Raises UsageError, ResourceError or NotSupportedError when it is entered, with nothing started.
     """
 

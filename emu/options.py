@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from emu.errors import did_you_mean, one_line
-from emu.units import parse_duration, parse_integer, parse_milliseconds, parse_name, parse_size
+from emu.units import parse_duration, parse_integer, parse_milliseconds, parse_size
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -49,7 +49,6 @@ KINDS = {
     "ms": Kind(parse_milliseconds, (int, float, str), "a number of milliseconds"),
     "choice": Kind(None, (str,), "text"),
     "text": Kind(None, (str,), "text"),
-    "name": Kind(parse_name, (str,), "text"),
     "version": Kind(None, (str,), "text"),
     "flag": Kind(None, (bool,), "true or false"),
     "list": Kind(None, (list,), "a list of text"),
@@ -120,7 +119,6 @@ OPTIONS: tuple[Option, ...] = (
         "stop",
         choices=("stop", "continue"),
     ),
-    Option("name", "name", "what `emu monitor` calls the machine; default the workload's", "", "NAME"),
 )
 
 BY_NAME = {option.name: option for option in OPTIONS}
@@ -134,7 +132,7 @@ def from_text(option: Option, text: str) -> Any:
             value = parse(text)
         except ValueError as error:
             raise ValueError(f"{one_line(text)!r} {error}") from None
-        return in_range(option, value, text) if option.range else value
+        return in_range(option, value, text)
     return _in_choices(option, text)
 
 

@@ -62,10 +62,3 @@ def parse_cpulist(text: str, cpus: int) -> list[int]:
             raise ValueError(f"names CPU {last}, but there are only CPUs 0 to {cpus - 1}")
         found += range(first, last + 1)
     return found
-
-
-def parse_name(text: str) -> str:
-    """A machine's name: 1 to 31 printable ASCII characters, no number, so that it cannot be taken for a process."""
-    if not 1 <= len(text) <= 31 or not text.isascii() or not text.isprintable() or text.isdecimal():
-        raise ValueError("is not a name: 1 to 31 printable ASCII characters, and not a number")
-    return text

@@ -46,6 +46,7 @@ def parser(defaults: dict[str, object] | None = None, **kwargs: object) -> Parse
     verdict.add_argument("--strict", action="store_true", help="exit 7 if the figures are not trustworthy")
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object")
+    output.add_argument("--name", metavar="NAME", help="what `emu monitor` calls it (default: the workload's name)")
     output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument(
         "--proc", action="append", default=[], metavar="|".join(PROC), help="add that file of the last machine"
@@ -99,8 +100,7 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
     from emu.results import to_json
     from emu.runner import Runner, Wanted
 
-    named = {"name": workload.name[:31]} | workload.defaults
-    config = configure(given_options(args), args.config, parse_params(args.param), named)
+    config = configure(given_options(args), args.config, parse_params(args.param), workload.defaults)
     mode = "both" if args.both else "variants" if args.variants else "variant" if args.variant is not None else "once"
     wanted = Wanted(
         mode=mode,
@@ -110,13 +110,14 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         quiet=args.quiet or args.live,  # a view is not to be written into
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
+        name=args.name or "",
     )
     runner = Runner(workload, config, args, wanted)
     if args.dry_run:
         sys.stdout.write(summary.dry_run(runner, args.json))
         return 0
     sys.stderr.write(f"emu: seed {config.seed}\n")
-    with live.view(args.live, named["name"]):
+    with live.view(args.live, wanted.name or workload.name):
         outcome = runner.run()
     if args.live and not args.quiet:
         sys.stderr.writelines(f"emu: warning: {text}\n" for text in outcome.document["warnings"])

@@ -67,6 +67,7 @@ def test_cpus_locks_and_counters(rig, attached):
     assert attached.vmstat() == rig.vmstat()
     assert attached.latency("kick")["count"] == PRIME
     assert attached.cpu(1).counters["kicks"] == PRIME
+    rig.settle()
     assert [cpu.mode for cpu in attached.cpus] == ["idle"] * 4
     assert [cpu.hw.pid for cpu in attached.cpus] == rig.pids
     assert attached.cpu(0).waiting_for == status.status(0)["waiting_for"]

@@ -126,12 +126,14 @@ def test_another_users_machine_is_refused_by_name_of_the_user(other):
     assert second.startswith("1 no machine is running that is yours (there is one of root)")
 
 
-@pytest.mark.parametrize("name", ["", "x" * 32, "12", "a\nb", "\x7f", "naïve"])
-def test_names_that_cannot_be_typed_are_refused(emu_run, name):
-    done = emu_run("run", "memcg-create", "--name", name, "--dry-run")
-    assert done.returncode == 1
-    assert "--name" in done.stderr
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize("name", ["x" * 100, "a\nb", "naïve \x7f", "1234567"])
+def test_any_name_can_be_shown(name):
+    with Rig(2, name=name):
+        (found,) = mine()
+        assert found.name.isprintable()
+        assert found.name.isascii()
+        assert found.name[:4] == "".join(c if c.isprintable() and c.isascii() else "?" for c in name)[:4]
+        assert len(found.name) <= 31
 
 
 @pytest.fixture
@@ -142,11 +144,6 @@ def emu_run():
         )
 
     return run
-
-
-def test_the_default_name_is_the_workloads(emu_run):
-    done = emu_run("run", "memcg-create", "--dry-run")
-    assert "name = memcg-create" in done.stdout
 
 
 def test_list_and_once_need_no_terminal(emu_run, other):
