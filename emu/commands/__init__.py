@@ -4,6 +4,8 @@
 COMMANDS: dict[str, str] = {
     "run": "run a workload on an emulated machine",
     "monitor": "watch a running machine",
+    "report": "one offline HTML page about runs",
+    "plot": "one figure of runs, as SVG or PNG",
     "list": "the workloads there are",
     "patches": "the patches there are, or all about one of them",
     "kernel": "what a kernel version implies, or how two differ",
