@@ -38,7 +38,9 @@ def document(cpus=4, **changes):
                 "hold_ns": {"p50": 1000, "p99": 2000, "max": 3000},
             },
         },
-        "latency": {"kick": {"count": 23, "p50_ns": 40_000 * cpus, "p90_ns": 90_000, "p99_ns": 900_000, "max_ns": 5_000_000}},
+        "latency": {
+            "kick": {"count": 23, "p50_ns": 40_000 * cpus, "p90_ns": 90_000, "p99_ns": 900_000, "max_ns": 5_000_000},
+        },
         "histograms": {"latency": {"kick": {"count": 23, "buckets": [[0, 900, 1], [1000, 1999, 15], [2000, 3999, 7]]}}},
         "ledger": {
             "rows": [
@@ -51,7 +53,9 @@ def document(cpus=4, **changes):
             "victims": [],
             "dropped": 0,
         },
-        "result": {"loops": 100, "script": {"before": 1, "after": 102}, "creations": [2] * cpus, "elapsed_ns": 5_000_000},
+        "result": {
+            "loops": 100, "script": {"before": 1, "after": 102}, "creations": [2] * cpus, "elapsed_ns": 5_000_000,
+        },
     }  # fmt: skip
     return whole | changes
 
