@@ -11,5 +11,6 @@ COMMANDS: dict[str, str] = {
     "kernel": "what a kernel version implies, or how two differ",
     "explain": "what a counter, lock, latency or key of a result means",
     "doctor": "what this host offers, and what to do about the rest",
+    "completion": "the completion script of a shell, or the man page",
     "cleanup": "remove what a killed run may have left behind",
 }

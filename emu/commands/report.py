@@ -11,8 +11,8 @@ from emu.errors import ResourceError, UsageError, one_line
 from emu.parser import Parser
 
 DESCRIPTION = """\
-Write one HTML file about runs: what was run, the verdict, figures beside what the
-threads published, latencies, scaling, locks, interrupts, and how to repeat it."""
+Write one HTML file about runs: what was run, the verdict, figures beside what
+the threads published, latencies, scaling, locks, interrupts, how to repeat it."""
 EPILOG = """\
 RUN is a run's folder, its run.json, or a file with what `emu run W --json`
 printed. The file needs no network and no other file. Several runs share each
@@ -32,7 +32,7 @@ def parser() -> Parser:
     """Return the command's parser."""
     made = Parser(prog="emu report", description=DESCRIPTION, epilog=EPILOG)
     made.add_argument("runs", metavar="RUN", nargs="+", help="a run's folder, or its JSON in a file")
-    made.add_argument("-o", "--output", metavar="FILE", default="report.html", help="(default report.html)")
+    made.add_argument("-o", "--output", metavar="FILE", default="report.html", help="where to (default report.html)")
     made.add_argument("--force", action="store_true", help="write over a file that is there")
     made.add_argument("--debug", action="store_true", help="a traceback with errors")
     return made

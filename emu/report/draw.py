@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from emu.errors import NotSupportedError
 from emu.format import count, nanoseconds
 from emu.report import events
-from emu.report.extract import PERCENTILES, number
+from emu.report.extract import PERCENTILES, changed, number
 from emu.report.source import Source
 
 SIZE = (4.2, 3.1)  # inches; 400 pixels wide
@@ -163,15 +163,16 @@ def scaling_data(
     elapsed: dict[str, list[tuple[float, float]]] = {}
     taken: dict[str, list[tuple[float, float]]] = {}
     medians: dict[str, list[tuple[float, float]]] = {}
+    several = len({kind(source) for _, source in by_cpus}) > 1
     for cpus, source in sorted(by_cpus, key=lambda pair: pair[0]):
-        workload = str(source.document["workload"])
-        add(elapsed, workload, cpus, source.document.get("elapsed_ns"))
+        which = kind(source) if several else str(source.document["workload"])
+        add(elapsed, which, cpus, source.document.get("elapsed_ns"))
         calls = source.get("interrupts").get("CAL")
         if isinstance(calls, list) and all(number(value) is not None for value in calls):
-            add(taken, workload, cpus, sum(calls))
+            add(taken, which, cpus, sum(calls))
         for name, row in source.get("latency").items():
             if isinstance(row, dict):
-                add(medians, name, cpus, row.get("p50_ns"))
+                add(medians, f"{name}, {which}" if several else name, cpus, row.get("p50_ns"))
     whole = (
         ("elapsed_ns", "Wall time", elapsed),
         ("interrupts", "Call interrupts", taken),
@@ -179,6 +180,13 @@ def scaling_data(
     )
     kept = [(n, t, {k: v for k, v in series.items() if len({c for c, _ in v}) > 1}) for n, t, series in whole]
     return [(name, title, series) for name, title, series in kept if series]
+
+
+def kind(source: Source) -> str:
+    """What a run is a run of, but for the number of CPUs: points of one kind are joined by a line."""
+    config = source.get("config")
+    parts = [str(source.document["workload"]), str(config.get("kernel", "")), str(config.get("ipi", ""))]
+    return " ".join([*parts, *(f"{name}={new}" for name, _, new in changed(source))])
 
 
 def add(series: dict[str, list[tuple[float, float]]], name: str, cpus: float, value: Any) -> None:
