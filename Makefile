@@ -15,7 +15,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build run test test-all lint type bench check stress soak wheel clean distclean
+.PHONY: help setup build run test test-all lint type bench check stress soak man completion wheel clean distclean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,15 @@ stress: setup ## random operations under faults: emu stress
 
 soak: setup ## the tests that run for hours
 	$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+
+man: setup ## the man page, build/share/man/man1/emu.1
+	@mkdir -p build/share/man/man1
+	$(BIN)/emu completion man > build/share/man/man1/emu.1
+
+completion: setup ## completion scripts of bash and zsh, in build/share
+	@mkdir -p build/share/bash-completion/completions build/share/zsh/site-functions
+	$(BIN)/emu completion bash > build/share/bash-completion/completions/emu
+	$(BIN)/emu completion zsh > build/share/zsh/site-functions/_emu
 
 wheel: $(DEPS) ## build a wheel into dist/
 	rm -rf build/lib.* build/bdist.*

@@ -9,6 +9,7 @@ _API = {
     "load": ("emu.runs", "load_any"),
     "compare": ("emu.compare_runs", "compare"),
     "Machine": ("emu.machine", "Machine"),
+    "attach": ("emu.attached", "attach"),
 }
 
 

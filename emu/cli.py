@@ -42,7 +42,8 @@ def top_parser(full: bool = False) -> Parser:
     for name, text in COMMANDS.items():
         if full:
             whole = import_module(f"emu.commands.{name}").parser()
-            commands.add_parser(name, help=text, parents=[whole], add_help=False, epilog=whole.epilog)
+            shown = {"description": whole.description, "epilog": whole.epilog}
+            commands.add_parser(name, help=text, parents=[whole], add_help=False, **shown)
         else:
             commands.add_parser(name, help=text)
     return parser

@@ -55,6 +55,7 @@ class RunContext:
         self.config = config
         self.record = record
         self.stop = stop
+        self.machine_name = ""  # what `emu monitor` finds its machines by
         self.variant = ""  # of the workload's patch, if one was asked for
         self.partial: dict[str, Any] = {}  # a workload may keep here what is worth printing when it is interrupted
         self._proc = proc
@@ -115,7 +116,7 @@ class RunContext:
         """
         from emu.machine import Machine
 
-        options = self.config.machine_options() | overrides
+        options = self.config.machine_options() | {"name": self.machine_name} | overrides
         options["patches"] = self._patches(options["kernel"], overrides.get("patches") or {})
         machine = Machine(**options)
         self.stop.check()

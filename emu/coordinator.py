@@ -110,6 +110,7 @@ class Coordinator:
             raise ResourceError(str(error)) from error
         for index, value in plan.switches.items():
             memory.set_switch(index, value)
+        memory.set_name(plan.name.encode("ascii", "replace"))
         cycles = clock.calibrate()
         memory.set_clock(cycles)
         gate.configure(plan.gated, plan.tokens, plan.hz, int(plan.slice_ms * 1000 * cycles), True)

@@ -37,7 +37,8 @@ class Machine:
     cpus: 1..1024; nodes: NUMA nodes, CPUs split evenly; kernel: version as text; patches: switch -> value on top of
     what the version has; ipi: signal, mqueue, cluster or doorbell; memory: emulated RAM in bytes; max_segment: most
     host memory in bytes (default: half of what is free); gate, boost: auto, on, off; bodies: Python functions
-    `body(cpu, **params)` that run() can start; later ones are given as "module:function".
+    `body(cpu, **params)` that run() can start; later ones are given as "module:function"; name: what an observer finds
+    it by, of which it keeps 31 ASCII characters.
     Raises UsageError, ResourceError or NotSupportedError when it is entered, with nothing started.
     """
 
@@ -65,6 +66,7 @@ class Machine:
         append: str = "",
         bodies: Sequence[Body] = (),
         on_cpu_death: str = "stop",
+        name: str = "",
     ) -> None:
         self.config = {name: value for name, value in locals().items() if name not in ("self", "bodies")}
         self.bodies: list[Body] = list(bodies)
@@ -106,6 +108,7 @@ class Machine:
             lock_detail=c["lock_detail"],
             go_on_after_death=c["on_cpu_death"] == "continue",
             boot_parameters=parse_append(c["append"], c["cpus"], "append"),
+            name=c["name"],
         )
 
     @property

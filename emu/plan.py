@@ -30,6 +30,7 @@ class BootPlan:
     lock_detail: bool = False
     go_on_after_death: bool = False
     boot_parameters: dict[str, str] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def delivery(self) -> str:

@@ -36,6 +36,7 @@ class Wanted:
     command: str = ""
     keep_segment: bool = False
     probe: bool = True  # the host, before and after
+    name: str = ""  # of its machines; the workload's without one
 
 
 @dataclass
@@ -102,7 +103,9 @@ class Runner:
         return self._outcome(host, elapsed, error)
 
     def _context(self, config: RunConfig) -> RunContext:
-        return RunContext(config, self.record, self.stop, self.wanted.proc, self.wanted.quiet)
+        context = RunContext(config, self.record, self.stop, self.wanted.proc, self.wanted.quiet)
+        context.machine_name = self.wanted.name or self.workload.name
+        return context
 
     def _run_choices(self) -> None:
         for name, changes in self.choices.items():

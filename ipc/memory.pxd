@@ -13,6 +13,7 @@ cdef enum:
     MAP_OFFSET_GIB = 24                   # struct page array
     RAM_OFFSET_GIB = 32                   # page frames
     SEGMENT_GIB = 64
+    MACHINE_NAME = 32
     PAGE_SHIFT = 12
     PAGE_SIZE = 4096
     MAX_RAM_GIB = 31
@@ -50,6 +51,7 @@ cdef struct segment_header:
     vlong map_end                         # struct page array backed up to here
     unsigned char ram_backed[2048]        # one byte per 16 MiB of RAM
     long area[16]                         # other floors' roots: see cpus.cpu (AREA_*)
+    char name[MACHINE_NAME]               # what an observer finds it by; ends with a zero
 
 # Before every block of the metadata heap, in a cache line of its own.
 cdef struct heap_block:

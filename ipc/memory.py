@@ -15,7 +15,7 @@ import cython
 from cython.cimports.ipc.atomic import atomic_fetch_add, cmpxchg, smp_store_release, spin_pause
 from cython.cimports.ipc.host import reserve
 from cython.cimports.ipc.processor import COORDINATOR, PRIVATE_PAGE, private, processor_of, this_processor
-from cython.cimports.libc.string import memset
+from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.posix.mman import (
     MAP_ANONYMOUS,
     MAP_FAILED,
@@ -308,6 +308,12 @@ def set_switch(index: int, value: int) -> None:
 def set_clock(cycles_per_us: int) -> None:
     """Store the clock's calibration where every context and observer finds it."""
     segment().cycles_per_us = cycles_per_us
+
+
+def set_name(name: bytes) -> None:
+    """Store the machine's name for observers; what does not fit is cut off."""
+    text: cython.p_char = name
+    memcpy(segment().name, text, min(len(name), MACHINE_NAME - 1))
 
 
 def usage() -> dict:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from goals.base import Check, Item, NotBuiltError, Settings
+from goals.watching import cost
 
 TITLE = "`emu --help`, best of 10; the monitor at 4 Hz"
 IMPORTS = (
@@ -16,6 +17,8 @@ IMPORTS = (
     "try:\n    import emu.cli; emu.cli.main()\nexcept SystemExit: pass\n"
 )
 NUMPY = IMPORTS + "sys.exit(3 if 'numpy' in sys.modules else 0)"
+# Size of the terminal -> share of a core.
+MONITOR = {(80, 24): 0.03, (200, 60): 0.08}
 
 
 def command() -> list[str]:
@@ -43,8 +46,15 @@ def help_time(settings: Settings) -> list[Check]:
 
 
 def monitor(settings: Settings) -> list[Check]:
-    """Share of a core."""
-    raise NotBuiltError("emu/monitor")
+    """Share of a core that the monitor takes of a machine of 512 CPUs, by getrusage."""
+    from emu.machine import Machine
+
+    seconds = 3.0 if settings.quick else 10.0
+    with Machine(512, memory=64 << 20) as machine:
+        return [
+            Check(f"monitor, 4 Hz, {columns}x{lines}, 512 CPUs", cost(machine, columns, lines, seconds), limit, "core")
+            for (columns, lines), limit in MONITOR.items()
+        ]
 
 
 ITEMS = [Item("P7", "help", help_time), Item("P7", "monitor", monitor)]

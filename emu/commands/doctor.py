@@ -39,7 +39,9 @@ def main(argv: Sequence[str]) -> int:
         rows = [finding._asdict() for finding in findings]
         sys.stdout.write(to_json({"schema": 1, "checks": rows}).decode())
     else:
+        from emu.format import hanging
+
         for finding in findings:
-            sys.stdout.write(f"{finding.level:<4}  {finding.what:<11} {finding.text}\n")
+            sys.stdout.write(hanging(f"{finding.level:<4}  {finding.what:<11} ", finding.text) + "\n")
     # A host that cannot run machines at all needs no larger limits.
     return max((finding.exit_code for finding in failed), default=0)

@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command."""
     args = parser().parse_all(argv)
     from emu import workload
+    from emu.format import hanging
     from emu.results import to_json
 
     rows = [{"name": name, "module": module, "doc": summary(module)} for name, module in workload.names().items()]
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        sys.stdout.write(f"{row['name']:<{width}}  {row['doc']}\n")
+        sys.stdout.write(hanging(f"{row['name']:<{width}}  ", row["doc"]) + "\n")
     if not rows:
         sys.stderr.write("emu: no workloads are installed; a Python file can be run by its path\n")
     return 0

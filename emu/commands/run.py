@@ -47,9 +47,12 @@ def parser(defaults: dict[str, object] | None = None, **kwargs: object) -> Parse
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object")
     output.add_argument("-o", "--output", metavar="DIR", help="keep the run in this folder, which must not exist")
-    output.add_argument("--name", metavar="NAME", help="what the run is called in the default place, or in -o DIR")
+    output.add_argument(
+        "--name", metavar="NAME", help="what the kept run is called, and its machine in `emu monitor` (default: WORKLOAD)"
+    )
     output.add_argument("--no-record", action="store_true", help="do not keep the run")
     output.add_argument("--no-probe", action="store_true", help="do not measure the host's own floor (saves 0.5 s)")
+    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument(
         "--proc", action="append", default=[], metavar="|".join(PROC), help="add that file of the last machine"
     )
@@ -97,7 +100,7 @@ def check(args: argparse.Namespace) -> None:
 
 def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Configure the run, and print it or do it."""
-    from emu import summary
+    from emu import live, summary
     from emu.config import configure, parse_params
     from emu.record_keep import begun, decide, keep, worth_keeping
     from emu.results import to_json
@@ -110,11 +113,12 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         variant=args.variant or "",
         expect_violation=args.expect is not None,
         strict=args.strict,
-        quiet=args.quiet,
+        quiet=args.quiet or args.live,  # a view is not to be written into
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
         keep_segment=args.output is not None,
         probe=not args.no_probe,
+        name=args.name or "",
     )
     runner = Runner(workload, config, args, wanted)
     if args.dry_run:
@@ -123,8 +127,10 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
     place = None if args.no_record else decide(args.output, args.name, workload.name, config.seed)
     sys.stderr.write(f"emu: seed {config.seed}\n")
     about = {"workload": workload.name, "command": wanted.command, "seed": config.seed, "config": config.as_dict()}
-    with begun(place, about | {"run": {"argv": list(argv)}}):
+    with begun(place, about | {"run": {"argv": list(argv)}}), live.view(args.live, wanted.name or workload.name):
         outcome = runner.run()
+    if args.live and not args.quiet:
+        sys.stderr.writelines(f"emu: warning: {text}\n" for text in outcome.document["warnings"])
     if args.json:
         sys.stdout.write(to_json(outcome.document).decode())
     else:
