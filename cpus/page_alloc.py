@@ -167,7 +167,7 @@ def alloc_hot_page(c, gfp):
         p.freelist = cython.NULL
         p.active = 0
         c.counter[z.item] += 1
-        trace(EV_MM_PAGE_ALLOC, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
+        trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
     local_irq_restore(flags)
     return p
 

@@ -6,8 +6,8 @@ from cython.cimports.cpus.events import EV_CACHE_CREATE, EV_CACHE_DESTROY, EV_SH
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.rcu import rcu_barrier_sched
-from cython.cimports.cpus.slab_debug import WHERE_DESTROY, WHERE_SHRINK, path_enter, path_leave
 from cython.cimports.cpus.slab_death import shutdown_memcg_caches
+from cython.cimports.cpus.slab_debug import WHERE_DESTROY, WHERE_SHRINK, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
     KMALLOC_MAX_SIZE,
     SLAB_ACCOUNT,
