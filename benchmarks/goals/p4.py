@@ -23,4 +23,4 @@ def pair(name: str, settings: Settings) -> list[Check]:
     return found
 
 
-ITEMS = [Item("P4", name.replace("_", " "), partial(pair, name)) for name in ("depths", "event_ring", "from_python")]
+ITEMS = [Item("P4", name.replace("_", " "), partial(pair, name)) for name in ("depths", "event_ring")]
