@@ -1,7 +1,7 @@
 """Instructions of a piece of code, counted one by one: exact, the same on every host of the same build.
 
-valgrind cannot run the machine (it lives where the segment has its fixed address), and virtual hosts may have no counters
-of instructions; ptrace can step through anything. A few microseconds an instruction, so the pieces must be small.
+valgrind cannot run the machine (it lives where the segment has its fixed address), and a virtual host may count no
+instructions; ptrace can step through anything. A few microseconds an instruction: for small pieces.
 """
 
 from __future__ import annotations
