@@ -18,6 +18,7 @@ import numpy as np
 
 from cpus.layout import CONSTANTS, STRUCTS
 from emu.check_arrays import Arrays, read_arrays
+from emu.check_debug import check_debugged
 from emu.check_pages import BUDDY, SLAB, SLAB_RCU, Pages, follow_lists
 from emu.raw_memory import RAM, Mask, RawMemory, Structs, Words, offset
 from emu.slab_report import cache_name, report
@@ -66,7 +67,8 @@ def check_slab(raw: RawMemory, findings: Findings) -> Slabs | None:
     slabs = _read_caches(raw, findings, root)
     on_list = _check_lists(raw, findings, slabs)
     arrays = read_arrays(raw, findings, slabs, root)
-    _check_objects(raw, findings, slabs, arrays, on_list)
+    free = _check_objects(raw, findings, slabs, arrays, on_list)
+    check_debugged(raw, findings, slabs, free, MOST)
     return slabs
 
 
@@ -227,8 +229,8 @@ def _check_counts(
 # --- objects --------------------------------------------------------------------------------------
 
 
-def _check_objects(raw: RawMemory, findings: Findings, slabs: Slabs, arrays: Arrays, on_list: Words) -> None:
-    """Each object in one place, and as many in use as the counters say."""
+def _check_objects(raw: RawMemory, findings: Findings, slabs: Slabs, arrays: Arrays, on_list: Words) -> Words:
+    """Each object in one place, and as many in use as the counters say. The ids of those that are free."""
     parked, source = _parked(raw, findings, slabs, arrays)
     free = _free_in_slabs(raw, findings, slabs, on_list)
     ids = np.concatenate([parked, free])
@@ -246,6 +248,7 @@ def _check_objects(raw: RawMemory, findings: Findings, slabs: Slabs, arrays: Arr
 
     findings.add_each("I1", twice, text)
     _check_in_use(findings, slabs, arrays, parked, on_list)
+    return ids
 
 
 def _parked(raw: RawMemory, findings: Findings, slabs: Slabs, arrays: Arrays) -> tuple[Words, Words]:

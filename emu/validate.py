@@ -9,6 +9,7 @@ I4 bounds and lists: 0 <= avail <= limit, batchcount <= limit, list lengths equa
 I5 counters: handed out less taken back = in use
 I6 pages: buddy lists + slabs + others = total, blocks aligned, no overlap
 I9 nothing that was freed is still pointed to
+I12 debugged caches: red zones and poison of what is free
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "patches": "the patches there are, or all about one of them",
     "kernel": "what a kernel version implies, or how two differ",
     "explain": "what a counter, lock, latency or key of a result means",
+    "record": "record a trace of this host's allocations, for replay",
     "doctor": "what this host offers, and what to do about the rest",
     "completion": "the completion script of a shell, or the man page",
     "cleanup": "remove what a killed run may have left behind",

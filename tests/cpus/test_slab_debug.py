@@ -173,6 +173,25 @@ def test_a_write_after_free(offset: int) -> None:
         assert k.current == 0
 
 
+@pytest.mark.parametrize("at", ["body", "end", "left", "right"])
+@pytest.mark.parametrize("where", ["array", "slab"])
+def test_the_checker_sees_writes_into_free_objects(where: str, at: str) -> None:
+    """Whether they lie in an array or in their slab; nobody had to touch them again."""
+    with kernel():
+        cache = create(100)
+        keep, obj = slab_faces.alloc(cache), slab_faces.alloc(cache)
+        slab_faces.free(cache, obj)
+        if where == "slab":
+            slab_faces.shrink_cache(cache)
+        assert validate.check() == []
+        slab_faces.poke({"body": obj + 7, "end": obj + 99, "left": obj - 8, "right": obj + 100}[at], b"\x01")
+        (row,) = validate.check()
+        assert row.invariant == "I12"
+        assert ("Poison" if at in ("body", "end") else "Redzone") in row.text
+        assert found() == []
+        assert keep
+
+
 def test_a_write_after_free_is_found_when_the_slab_goes() -> None:
     with kernel():
         cache = create(100)
