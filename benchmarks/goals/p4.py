@@ -32,5 +32,5 @@ def slub(settings: Settings) -> list[Check]:
     return slub_pairs.depths(settings)
 
 
-ITEMS = [Item("P4", name.replace("_", " "), partial(pair, name)) for name in ("depths", "event_ring")]
+ITEMS = [Item("P4", name.replace("_", " "), partial(pair, name)) for name in ("depths", "event_ring", "from_python")]
 ITEMS.append(Item("P4", "slub depths", slub))

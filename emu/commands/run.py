@@ -48,7 +48,7 @@ def parser(defaults: dict[str, object] | None = None, **kwargs: object) -> Parse
     output.add_argument("--json", action="store_true", help="one JSON object")
     output.add_argument("-o", "--output", metavar="DIR", help="keep the run in this folder, which must not exist")
     output.add_argument(
-        "--name", metavar="NAME", help="what the kept run, and its machine in `emu monitor`, is called (default: WORKLOAD)"
+        "--name", metavar="NAME", help="of the kept run, and of its machine in `emu monitor` (default: the workload's)"
     )
     output.add_argument("--no-record", action="store_true", help="do not keep the run")
     output.add_argument("--no-probe", action="store_true", help="do not measure the host's own floor (saves 0.5 s)")
