@@ -3,8 +3,9 @@
 import cython
 from cython.cimports.cpus import mm_types, mmzone
 from cython.cimports.cpus.buddy import set_pageblock_migratetype
-from cython.cimports.cpus.cpu import cpu_relax, this_cpu
+from cython.cimports.cpus.cpu import cpu_of, cpu_relax, this_cpu
 from cython.cimports.cpus.list_head import list_head
+from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.mm_types import page, page_to_pfn, pfn_to_page
 from cython.cimports.cpus.mmzone import (
     MAX_NR_ZONES,
@@ -24,7 +25,9 @@ from cython.cimports.cpus.pcp_drain import drain_all_pages, page_alloc_cpu_dead
 from cython.cimports.cpus.vmscan import lru_cache_add, mark_page_accessed, page_unmap, try_to_free_pages
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
+from cython.cimports.ipc.lock import mutex_lock, mutex_unlock
 from cython.cimports.ipc.memory import heap_alloc, segment
+from cython.cimports.ipc.processor import WAIT_MUTEX
 
 if not cython.compiled:
     raise ImportError("cpus.page_faces is not built; run `make setup`")
@@ -78,6 +81,21 @@ def drain_in_kworker(args):
     return answer
 
 
+def drain_under_lock(args):
+    mutex_lock(cython.address(locks().slab_mutex))
+    while cpu_of(args[0]).hw.waiting_for != WAIT_MUTEX and segment().shutting_down == 0:
+        cpu_relax()
+    answer = drain_all_pages(cython.cast(cython.pointer(zone), cython.NULL))
+    mutex_unlock(cython.address(locks().slab_mutex))
+    return answer
+
+
+def take_slab_mutex(args):
+    mutex_lock(cython.address(locks().slab_mutex))
+    mutex_unlock(cython.address(locks().slab_mutex))
+    return 0
+
+
 def drain_storm(args):
     asked: cython.long = 0
     for _ in range(args[0]):
@@ -103,6 +121,8 @@ def entry_points() -> dict:
         "pages_cycle": cython.cast(cython.long, cython.cast(cython.p_void, pages_cycle)),
         "drain_all_pages": cython.cast(cython.long, cython.cast(cython.p_void, drain_all)),
         "drain_in_kworker": cython.cast(cython.long, cython.cast(cython.p_void, drain_in_kworker)),
+        "drain_under_lock": cython.cast(cython.long, cython.cast(cython.p_void, drain_under_lock)),
+        "take_slab_mutex": cython.cast(cython.long, cython.cast(cython.p_void, take_slab_mutex)),
         "drain_storm": cython.cast(cython.long, cython.cast(cython.p_void, drain_storm)),
         "page_alloc_cpu_dead": cython.cast(cython.long, cython.cast(cython.p_void, cpu_dead)),
     }
