@@ -236,8 +236,9 @@ def __alloc_pages_direct_reclaim(nid, order, gfp, alloc_flags, progress):
         if p == cython.NULL:
             drain_all_pages(cython.cast(cython.pointer(zone), cython.NULL))
             p = get_page_from_freelist(nid, order, gfp, alloc_flags)
+        # Where nothing could be reclaimed there is no latency of reclaim: here such a look is over at once.
+        record_latency(LAT_RECLAIM, start)
     trace(EV_RECLAIM_END, progress[0])
-    record_latency(LAT_RECLAIM, start)
     return p
 
 

@@ -3,8 +3,9 @@
 import cython
 from cython.cimports.cpus import mm_types, mmzone
 from cython.cimports.cpus.buddy import set_pageblock_migratetype
-from cython.cimports.cpus.cpu import cpu_relax, this_cpu
+from cython.cimports.cpus.cpu import cpu_of, cpu_online_mask, cpu_relax, this_cpu
 from cython.cimports.cpus.list_head import list_head
+from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.mm_types import page, page_to_pfn, pfn_to_page
 from cython.cimports.cpus.mmzone import (
     MAX_NR_ZONES,
@@ -13,18 +14,23 @@ from cython.cimports.cpus.mmzone import (
     drain_log,
     holds_pages,
     mm_root,
+    oom_task,
     page_zone,
     pageset_of,
     per_cpu_pages,
     zone,
 )
+from cython.cimports.cpus.oom_kill import oom_task_add, oom_task_exit
 from cython.cimports.cpus.page_alloc import __free_pages, alloc_pages_node
 from cython.cimports.cpus.pcp import drain_pages_zone, set_high_and_batch
 from cython.cimports.cpus.pcp_drain import drain_all_pages, page_alloc_cpu_dead
 from cython.cimports.cpus.vmscan import lru_cache_add, mark_page_accessed, page_unmap, try_to_free_pages
 from cython.cimports.ipc.clock import get_cycles
+from cython.cimports.ipc.cpumask import cpumask_weight
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
+from cython.cimports.ipc.lock import mutex_lock, mutex_unlock
 from cython.cimports.ipc.memory import heap_alloc, segment
+from cython.cimports.ipc.processor import WAIT_MUTEX
 
 if not cython.compiled:
     raise ImportError("cpus.page_faces is not built; run `make setup`")
@@ -36,6 +42,7 @@ GFP_DMA32 = mm_types.__GFP_DMA32
 GFP_MOVABLE = mm_types.__GFP_MOVABLE
 GFP_RECLAIMABLE = mm_types.__GFP_RECLAIMABLE
 GFP_THISNODE = mm_types.__GFP_THISNODE
+GFP_NORETRY = mm_types.__GFP_NORETRY
 UNMOVABLE, MOVABLE, RECLAIMABLE = mmzone.MIGRATE_UNMOVABLE, mmzone.MIGRATE_MOVABLE, mmzone.MIGRATE_RECLAIMABLE
 HIGHATOMIC, ISOLATE = mmzone.MIGRATE_HIGHATOMIC, mmzone.MIGRATE_ISOLATE
 ZONES = ("DMA", "DMA32", "Normal")
@@ -78,6 +85,21 @@ def drain_in_kworker(args):
     return answer
 
 
+def drain_under_lock(args):
+    mutex_lock(cython.address(locks().slab_mutex))
+    while cpu_of(args[0]).hw.waiting_for != WAIT_MUTEX and segment().shutting_down == 0:
+        cpu_relax()
+    answer = drain_all_pages(cython.cast(cython.pointer(zone), cython.NULL))
+    mutex_unlock(cython.address(locks().slab_mutex))
+    return answer
+
+
+def take_slab_mutex(args):
+    mutex_lock(cython.address(locks().slab_mutex))
+    mutex_unlock(cython.address(locks().slab_mutex))
+    return 0
+
+
 def drain_storm(args):
     asked: cython.long = 0
     for _ in range(args[0]):
@@ -103,6 +125,8 @@ def entry_points() -> dict:
         "pages_cycle": cython.cast(cython.long, cython.cast(cython.p_void, pages_cycle)),
         "drain_all_pages": cython.cast(cython.long, cython.cast(cython.p_void, drain_all)),
         "drain_in_kworker": cython.cast(cython.long, cython.cast(cython.p_void, drain_in_kworker)),
+        "drain_under_lock": cython.cast(cython.long, cython.cast(cython.p_void, drain_under_lock)),
+        "take_slab_mutex": cython.cast(cython.long, cython.cast(cython.p_void, take_slab_mutex)),
         "drain_storm": cython.cast(cython.long, cython.cast(cython.p_void, drain_storm)),
         "page_alloc_cpu_dead": cython.cast(cython.long, cython.cast(cython.p_void, cpu_dead)),
     }
@@ -272,3 +296,33 @@ def cycle(count: int) -> int:
     with cython.nogil:
         ticks = pages_cycle(args)
     return ticks
+
+
+def oom_add(held: int) -> int:
+    """Register something that can be killed and holds so many pages; its number."""
+    task = oom_task_add()
+    task.pages = held
+    return (cython.cast(cython.long, task) - cython.cast(cython.long, mm_root().oom_tasks)) // cython.sizeof(oom_task)
+
+
+def oom_killed() -> list:
+    """Numbers of those that were killed."""
+    system = mm_root()
+    return [i for i in range(system.nr_oom_tasks) if system.oom_tasks[i].killed]
+
+
+def oom_exit(number: int) -> None:
+    """One of them has given everything back."""
+    index: cython.long = number
+    oom_task_exit(cython.address(mm_root().oom_tasks[index]))
+
+
+def drain_cost(rounds: int) -> float:
+    """Cycles that drain_all_pages takes for each online CPU that holds nothing; the least of so many calls."""
+    least = 1 << 40
+    online = cpumask_weight(cpu_online_mask())
+    for _ in range(rounds):
+        start = get_cycles()
+        drain_all_pages(cython.cast(cython.pointer(zone), cython.NULL))
+        least = min(least, get_cycles() - start)
+    return least / max(online, 1)

@@ -7,6 +7,7 @@ from cpus.workqueue cimport work_struct
 
 cdef enum:
     DRAIN_SKIPPED = -1            # somebody else is draining, or a kworker may not wait for kworkers
+    RESCHED_NS = 50000            # how long who waits for the spinlock gives its host core away
     RESCUE_MS = 100               # a work item whose CPU sleeps inside the kernel is run by interrupt after so long
 
 cdef struct drain_work:
@@ -21,6 +22,7 @@ cdef void drain_local_pages(void *info) noexcept nogil        # info: the zone, 
 cdef void page_alloc_cpu_dead(long cpu) noexcept nogil
 cdef bint init_drain() noexcept nogil
 
+cdef void spin_for_drain_lock() noexcept nogil
 cdef long drain_by(int variant, zone *only) noexcept nogil
 cdef long drain_everybody(zone *only) noexcept nogil
 cdef long drain_mask(cpumask *mask, zone *only, bint self_clear) noexcept nogil

@@ -11,12 +11,22 @@ What goes wrong with a static mask, which all callers share, when nobody guards 
 - mask-merged gives each CPU's bit one store. What remains: a caller looks at an empty CPU, a page comes, a second
   caller sees it and sets the bit, and the first now clears it before the second has sent (Mel Gorman, 2012-01-30).
 
-The lock of mask-spinlock is taken with interrupts on: who waits for it must answer the interrupts of who holds it. It
-is counted under pcpu_drain_mutex, as the mutexes are.
+The lock of mask-spinlock is taken with interrupts on: who waits for it must answer the interrupts of who holds it. Nor
+may it keep its host core: the holder waits for answers inside the lock, may have given its own core away meanwhile, and
+needs one to go on. So it is Miller's second form, a loop of trylock, cpu_relax and cond_resched (docs/decisions/0022).
+It is counted under pcpu_drain_mutex, as the mutexes are.
 """
 
 import cython
-from cython.cimports.cpus.cpu import LAT_DRAIN, count_event, cpu_of, cpu_online_mask, record_latency, this_cpu
+from cython.cimports.cpus.cpu import (
+    LAT_DRAIN,
+    count_event,
+    cpu_of,
+    cpu_online_mask,
+    cpu_relax,
+    record_latency,
+    this_cpu,
+)
 from cython.cimports.cpus.delay import delay_point
 from cython.cimports.cpus.events import (
     EV_DRAIN_BEGIN,
@@ -74,8 +84,18 @@ from cython.cimports.ipc.cpumask import (
     cpumask_set_cpu,
     cpumask_weight,
 )
+from cython.cimports.ipc.histogram import histogram_add
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
-from cython.cimports.ipc.lock import mutex_lock, mutex_trylock, mutex_unlock, spin_lock, spin_lock_init, spin_unlock
+from cython.cimports.ipc.lock import (
+    SPINS,
+    mutex_lock,
+    mutex_trylock,
+    mutex_unlock,
+    spin_lock_init,
+    spin_trylock,
+    spin_unlock,
+    stat_of,
+)
 from cython.cimports.ipc.memory import heap_alloc, segment, switch_value
 from cython.cimports.ipc.park import park, park_begin, park_end, sleep_begin, sleep_end, wake_cpu
 from cython.cimports.ipc.processor import WAIT_COMPLETION, WAIT_NONE, WAIT_SLOT, processor_of, this_processor
@@ -319,6 +339,26 @@ def drain_remotely(only):
     return emptied
 
 
+def spin_for_drain_lock():
+    lock = cython.address(mm_root().drain_lock)
+    me = this_processor()
+    start = get_cycles()
+    turns: cython.long = 0
+    while not spin_trylock(lock):
+        cpu_relax()
+        turns += 1
+        if turns % SPINS == 0:  # cond_resched()
+            sleep_begin(me)
+            seen = park_begin(me)
+            park(me, seen, RESCHED_NS)
+            park_end(me)
+            sleep_end(me)
+    if turns != 0:
+        stat = stat_of(me, CLASS_PCPU_DRAIN_MUTEX)
+        stat.contended += 1
+        histogram_add(cython.address(stat.wait), get_cycles() - start)
+
+
 # --- the call -------------------------------------------------------------------------------------
 
 
@@ -348,7 +388,7 @@ def drain_by(variant, only):
     if variant == PCP_DRAIN_MASK_PRIVATE:
         return drain_private_mask(only)
     if variant == PCP_DRAIN_MASK_SPINLOCK:
-        spin_lock(cython.address(mm_root().drain_lock))
+        spin_for_drain_lock()
         answer = drain_static_mask(variant, only)
         spin_unlock(cython.address(mm_root().drain_lock))
         return answer

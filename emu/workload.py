@@ -14,6 +14,7 @@ A workload is a module: `workloads/NAME.py`, one that another package registers 
     VARIANTS = {name: {switch: value}}   optional: the same where a variant is more than one switch
     BOTH = ("before", "after")       optional: which two of VARIANTS are --both's
     LEVELS = True                    optional: --series may name several levels; they are in config.levels
+    JUDGES = False                   optional: it measures, and would not see an unsafe variant's violation
 
 `ctx` is a RunContext (emu/context.py), `config` a RunConfig, `args` what argparse made of the command line.
 """
@@ -63,6 +64,11 @@ class Workload:
     def takes_levels(self) -> bool:
         """Whether one run of it goes through several levels of --series."""
         return bool(getattr(self.module, "LEVELS", False))
+
+    @property
+    def judges(self) -> bool:
+        """Whether an unsafe variant is expected to show a violation in it."""
+        return bool(getattr(self.module, "JUDGES", True))
 
     def call(self, function: str, *args: Any) -> Any:
         """Call one of its optional functions; None if it has none."""

@@ -13,6 +13,7 @@ and receivers (--pairs) run on the CPUs. A message costs two slab objects and a
 page; each sender walks a working set of pages that may be reclaimed. First the
 working sets fit into memory (calm), then they do not, until --loops drains were
 made (pressure), then nobody receives any more, until the OOM killer acts.
+The default --memory is large enough for lists as long as those of a real machine.
 
 `saved` counts calls, not interrupts, by the thread's definition: fewer than half
 of the online CPUs, rounded down, had pages. Only a CPU that ran since the last
@@ -23,12 +24,13 @@ of the drains, and the row is marked `empty lists`.
 
 The result, as JSON, is rows of
 
-  variant, drains, saved, saved_share, skipped
+  variant, drains, saved, skipped, saved_share
+                  skipped: left to the drain under way; the share is of the others
   ipis_sent, ipis_avoided, avoided {empty, offline, self, other}
                   of all possible CPUs of all drains
-  reclaims, reclaim_p50_ns, reclaim_p99_ns, reclaim_max_ns
+  reclaims, reclaim_p50_ns, reclaim_p99_ns, reclaim_max_ns, reclaim_mean_ns
+                  of direct reclaims that reclaimed something, with their drains
   drain_p50_ns, drain_p99_ns, drain_max_ns
-                  until memory was to be exhausted
   oom_kills, victim_ns   and the longest that a victim took to give all back
   failed, failed_with_pages
                   requests that found nothing; while pages lay on CPUs' lists
@@ -50,7 +52,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cpus import page_faces
+from cpus import page_faces, status
 from emu.errors import ResourceError, UsageError
 from emu.format import count, nanoseconds, table
 from emu.units import parse_integer
@@ -62,16 +64,17 @@ if TYPE_CHECKING:
     from emu.context import RunContext
     from emu.machine import Machine
 
-DEFAULTS = {"kernel": "3.4", "cpus": 8, "loops": 2000}
+DEFAULTS = {"kernel": "3.4", "cpus": 8, "loops": 1000, "memory": 512 << 20}
 SWITCH = "pcp-drain"
 BOTH = ("all", "mask-merged")
+JUDGES = False  # pcp-race does
 REASONS = ("empty", "offline", "self", "other")
 CALM, PRESSURE, EXHAUST, STOP = range(4)
 CALM_SECONDS = 1.0
-PRESSURE_SECONDS = 120.0
+PRESSURE_SECONDS = 30.0
 EXHAUST_SECONDS = 60.0
 CALM_SHARE, PRESSURE_SHARE = 0.5, 1.3  # of RAM, all working sets together
-LEAST_MEMORY = 64 << 20
+LEAST_MEMORY = 256 << 20
 MAX_PAIRS = 2048
 PUBLISHED = (
     "published: 627 drains, 578 saved (92 %) on 4 CPUs with v6's mask; 3647, 3642 (99.9 %) on 8 with the right one;\n"
@@ -105,15 +108,16 @@ def check(config: RunConfig, args: argparse.Namespace) -> None:
         raise UsageError("--duration: oom-drain makes a number of drains; give --loops")
     if config.memory < LEAST_MEMORY:
         raise UsageError(
-            f"--memory: {config.memory >> 20}M; the lists of so small zones hold no page: use at least "
-            f"{LEAST_MEMORY >> 20}M"
+            f"--memory: {config.memory >> 20}M; the lists of so small zones are shorter than what one reclaim brings, "
+            f"so there would be no drains: use at least {LEAST_MEMORY >> 20}M"
         )
 
 
 def memory_need(config: RunConfig, args: argparse.Namespace) -> Need:
     """All RAM is used; the words of the working sets, and the machine's own."""
     words = int(config.memory * PRESSURE_SHARE) // 4096 * 8
-    return Need((48 << 20) + config.memory // 64 + words + config.cpus * ((128 << 10) + 64 * config.cpus), config.memory)
+    machine = (48 << 20) + config.cpus * ((128 << 10) + 64 * config.cpus)
+    return Need(machine + config.memory // 64 + words, config.memory)
 
 
 def run(ctx: RunContext, args: argparse.Namespace) -> dict[str, Any]:
@@ -126,18 +130,15 @@ def run(ctx: RunContext, args: argparse.Namespace) -> dict[str, Any]:
         if m.call(entry["set_up"], number, *sizes, on=0) or not page_faces.watch_drains():
             raise ResourceError("oom-drain: the segment is full before it begins; raise --max-segment")
         m.call(entry["start"], on="coordinator")
-        before, pressed = phases(ctx, m, entry["set_phase"])
-        row = assemble(ctx, m, before, pressed)
+        before = phases(ctx, m, entry["set_phase"])
+        row = assemble(ctx, m, before)
     if row["failed"] and not row["oom_kills"]:
         ctx.warn(f"{row['variant']}: {row['failed']} requests failed, and nobody was killed")
     return {"rows": [row]}
 
 
-def phases(ctx: RunContext, m: Machine, set_phase: int) -> tuple[list[int], dict[str, Any]]:
-    """Calm, pressure, exhaustion, end. Each CPU's call interrupts when the pressure began, and the latencies when it
-    ended: reclaims of exhausted memory find nothing, at once, and would hide the others."""
-    from emu import observe
-
+def phases(ctx: RunContext, m: Machine, set_phase: int) -> list[int]:
+    """Calm, pressure, exhaustion, end. Each CPU's call interrupts when the pressure began."""
     m.wait_until(lambda: ctx.interrupted, timeout=CALM_SECONDS)
     before = list(m.interrupts()["CAL"])
     wanted = ctx.config.loops or 0
@@ -149,14 +150,14 @@ def phases(ctx: RunContext, m: Machine, set_phase: int) -> tuple[list[int], dict
             return ctx.interrupted or page_faces.watched_drains()["drains"] >= wanted
 
         if not m.wait_until(enough, timeout=PRESSURE_SECONDS):
-            ctx.warn(f"{page_faces.watched_drains()['drains']} drains in {PRESSURE_SECONDS:.0f} s, {wanted} were wanted")
-    pressed = observe.latency()
+            made = page_faces.watched_drains()["drains"]
+            ctx.warn(f"{made} drains in {PRESSURE_SECONDS:.0f} s, {wanted} were wanted")
     m.call(set_phase, EXHAUST, on="coordinator")
     if not m.wait_until(lambda: ctx.interrupted or m.vmstat()["oom_kill"] > 0, timeout=EXHAUST_SECONDS):
         ctx.warn(f"memory was not exhausted in {EXHAUST_SECONDS:.0f} s: nobody was killed")
     m.call(set_phase, STOP, on="coordinator")
     m.wait_until(lambda: loop.running() == 0)
-    return before, pressed
+    return before
 
 
 def half_share(samples: Sequence[int], cpus: int) -> float | None:
@@ -165,27 +166,35 @@ def half_share(samples: Sequence[int], cpus: int) -> float | None:
     return sum(samples[(cpus + 1) // 2 :]) / whole if whole else None
 
 
-def assemble(ctx: RunContext, m: Machine, before: list[int], pressed: Mapping[str, Any]) -> dict[str, Any]:
+def mean_ns(name: str) -> int | None:
+    """Mean of a latency, in nanoseconds."""
+    found = status.latencies()[name]
+    return found["total"] * 1000 // found["count"] // status.header()["cycles_per_us"] if found["count"] else None
+
+
+def assemble(ctx: RunContext, m: Machine, before: list[int]) -> dict[str, Any]:
     """The row of one variant."""
     from emu import observe
 
     found, drains, vmstat = loop.outcome(), page_faces.watched_drains(), m.vmstat()
-    lock = observe.locks().get("pcpu_drain_mutex")
-    reclaim, drain = pressed.get("reclaim", {}), pressed.get("drain", {})
+    latency, lock = observe.latency(), observe.locks().get("pcpu_drain_mutex")
+    reclaim, drain = latency.get("reclaim", {}), latency.get("drain", {})
     avoided = {why: vmstat[f"ipis_avoided_{why}"] for why in REASONS}
     calls, saved = vmstat["pcp_global_drain"], vmstat["pcp_global_ipi_saved"]
+    skipped = vmstat["pcp_drain_skipped"]
     calm = half_share(found["calm"], m.cpus)
     return {
         "variant": ctx.config.patches[SWITCH],
         "drains": calls,
         "saved": saved,
-        "saved_share": saved / calls if calls else None,
-        "skipped": vmstat["pcp_drain_skipped"],
+        "saved_share": saved / (calls - skipped) if calls > skipped else None,
+        "skipped": skipped,
         "ipis_sent": vmstat["ipis_sent"],
         "ipis_avoided": sum(avoided.values()),
         "avoided": avoided,
         "reclaims": reclaim.get("count", 0),
         **{f"reclaim_{name}": reclaim.get(name) for name in ("p50_ns", "p99_ns", "max_ns")},
+        "reclaim_mean_ns": mean_ns("reclaim"),
         **{f"drain_{name}": drain.get(name) for name in ("p50_ns", "p99_ns", "max_ns")},
         "oom_kills": vmstat["oom_kill"],
         **{name: found[name] for name in ("victim_ns", "failed", "failed_with_pages", "sent", "received", "faults")},
@@ -227,7 +236,7 @@ def distribution(numbers: Sequence[int]) -> str:
 
 def render_rows(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line for each variant; the published figures; each variant's own observations."""
-    head = ("pcp-drain", "drains", "saved", "IPIs", "avoided", "reclaim p50", "p99", "max", "drain p50", "OOM")
+    head = ("pcp-drain", "drains", "saved", "IPIs", "avoided", "reclaim p50", "p99", "mean", "drain p50")
     lines = [
         (
             row["variant"],
@@ -235,9 +244,8 @@ def render_rows(rows: Sequence[Mapping[str, Any]]) -> str:
             percent(row["saved_share"]) + (" (empty lists)" if row["empty_lists"] else ""),
             count(row["ipis_sent"]),
             count(row["ipis_avoided"]),
-            *(nanoseconds(row[f"reclaim_{name}_ns"]) for name in ("p50", "p99", "max")),
+            *(nanoseconds(row[f"reclaim_{name}_ns"]) for name in ("p50", "p99", "mean")),
             nanoseconds(row["drain_p50_ns"]),
-            count(row["oom_kills"]),
         )
         for row in rows
     ]
@@ -252,8 +260,12 @@ def ratio_line(rows: Sequence[Mapping[str, Any]]) -> str:
     if base is None or not base["reclaim_p50_ns"]:
         return ""
     others = [row for row in rows if row is not base and row["reclaim_p50_ns"]]
-    ratios = ", ".join(f"{row['variant']} {base['reclaim_p50_ns'] / row['reclaim_p50_ns']:.1f}" for row in others)
-    return f"direct reclaim, p50: times shorter than with all: {ratios}"
+    lines = []
+    for what in ("p50", "mean"):
+        key = f"reclaim_{what}_ns"
+        ratios = ", ".join(f"{row['variant']} {base[key] / row[key]:.1f}" for row in others)
+        lines.append(f"direct reclaim, {what}: times shorter than with all: {ratios}")
+    return "\n".join(lines)
 
 
 def details(row: Mapping[str, Any]) -> str:
@@ -268,7 +280,9 @@ def details(row: Mapping[str, Any]) -> str:
         f"CPUs with pages, calm: {distribution(row['calm']['samples'])}; under pressure: "
         f"{distribution(row['pressure']['samples'])}",
         f"half of the CPUs or more had pages in {percent(row['calm']['half_share'])} of the looks while it was calm",
-        f"{count(row['failed'])} requests failed, {count(row['failed_with_pages'])} while pages lay on lists; "
-        f"a victim was gone in {nanoseconds(row['victim_ns'])}",
+        f"{count(row['failed'])} requests failed, {count(row['failed_with_pages'])} while pages lay on lists: without "
+        "progress there is no drain",
+        f"{row['oom_kills']} OOM kills, a victim was gone in {nanoseconds(row['victim_ns'])}; direct reclaim took "
+        f"{nanoseconds(row['reclaim_max_ns'])} at most; {count(row['skipped'])} drains left it to another",
     ]
     return "\n".join([row["variant"], *(f"  {line}" for line in lines)])

@@ -15,7 +15,7 @@ cdef enum:
     SAMPLE_EVERY = 32             # steps of a task between two looks at all CPUs' lists
     MESSAGE_BYTES = 100           # hackbench's DATASIZE
     SKB_BYTES = 512
-    SOCKET_MESSAGES = 64          # on their way at most, before the receiver has to run; until memory is to be exhausted
+    SOCKET_MESSAGES = 16          # on their way at most, before the receiver has to run; until memory is to be exhausted
 
 # A message on its way; lies in its own slab object.
 cdef struct message:

@@ -162,7 +162,8 @@ def set_up(args):
         return -ENOMEM
     for i in range(s.nr_pairs):
         p = cython.address(s.pairs[i])
-        p.slots = cython.cast(cython.pointer(cython.p_void), heap_alloc(s.pressure_pages * cython.sizeof(cython.p_void)))
+        size = s.pressure_pages * cython.sizeof(cython.p_void)
+        p.slots = cython.cast(cython.pointer(cython.p_void), heap_alloc(size))
         p.oom = oom_task_add()
         if p.slots == cython.NULL or p.oom == cython.NULL:
             return -ENOMEM

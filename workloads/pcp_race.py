@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = {"kernel": "3.4", "cpus": 4, "memory": (4 << 30) + (256 << 20), "duration": 5.0, "trace": 4096}
 SWITCH = "pcp-drain"
+BOTH = ("mask-clear-set", "mask-merged")
 DELAY_SWITCH = CONSTANTS["SWITCH_DELAY"]
 REASONS = ("empty", "offline", "self", "other")
 EVENTS = {
@@ -81,6 +82,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Its own options."""
     own = parser.add_argument_group("pcp-race")
     own.add_argument("--drainers", default="2", metavar="N", help="CPUs that drain, 1 to --cpus - 1 (default 2)")
+    own.add_argument("--until-miss", action="store_true", help="end at the first CPU that is missed")
     own.add_argument(
         "--delays", choices=("on", "off"), default="on", help="random micro-delays that widen the races (default on)"
     )
@@ -117,7 +119,7 @@ def run(ctx: RunContext, args: argparse.Namespace) -> dict[str, Any]:
             raise ResourceError("pcp-race: the segment is full before it begins; raise --max-segment")
         memory.set_switch(DELAY_SWITCH, int(args.delays == "on"))
         m.call(entry["start"], on="coordinator")
-        wait(ctx, m, entry["stop"])
+        wait(ctx, m, entry["stop"], args.until_miss)
         memory.set_switch(DELAY_SWITCH, 0)
         row = assemble(ctx, m)
     if row["missed"]:
@@ -125,14 +127,15 @@ def run(ctx: RunContext, args: argparse.Namespace) -> dict[str, Any]:
     return {"rows": [row]}
 
 
-def wait(ctx: RunContext, m: Machine, stop: int) -> None:
+def wait(ctx: RunContext, m: Machine, stop: int, until_miss: bool) -> None:
     """Let them race, showing how far they are."""
     wanted, seconds = ctx.config.loops, ctx.config.duration
     with ctx.progress("drains", wanted) as bar:
 
         def enough() -> bool:
-            bar.update(loop.progress()[1])
-            return ctx.interrupted or (wanted is not None and loop.progress()[1] >= wanted)
+            _, calls, missed = loop.progress()
+            bar.update(calls)
+            return ctx.interrupted or (until_miss and missed) or (wanted is not None and calls >= wanted)
 
         m.wait_until(enough, timeout=seconds)
         m.call(stop, on="coordinator")

@@ -1,9 +1,10 @@
 """What the CPUs of pcp-race do.
 
-A holder puts pages on its lists, of one zone or two, says that from now on it leaves them alone, wakes the drainers, and
-idles until it has been drained. A drainer notes who is quiet and holds pages, calls drain_all_pages, and looks again: a CPU that has
-been quiet all the time and still holds pages was missed. The order of the stores makes that exact: a holder takes its
-word back before it touches a list, and a look is only counted if the word was the same before and after it.
+A holder puts pages on its lists, of one zone or two, says that from now on it leaves them alone, wakes the drainers,
+and idles until it has been drained. A drainer notes who is quiet and holds pages, calls drain_all_pages, and looks
+again: a CPU that has been quiet all the time and still holds pages was missed. The order of the stores makes that
+exact: a holder takes its word back before it touches a list, and a look is only counted if the word was the same before
+and after it.
 """
 
 import cython

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cpus import buffer_head
+from cpus import buffer_head, status
 from cpus import page_faces as pages
 from cpus.patch_table import BY_NAME
 from emu.validate import check
@@ -121,8 +121,6 @@ def test_interrupts_of_invalidate_bh_lrus(kernel, initiator):
 
 def test_a_mask_that_cannot_be_allocated():
     """Each CPU that must be called is called alone: as many interrupts, by the single vector."""
-    from cpus import status
-
     with machine(5, kernel="3.4") as rig:
         for cpu in (0, 2, 4):
             rig.call("touch_block", 7, on=cpu)
@@ -175,6 +173,22 @@ def test_a_kworker_does_not_wait_for_kworkers():
         assert rig.call("drain_in_kworker", on=0) == -1
         assert rig.vmstat()["pcp_drain_skipped"] == 1
         assert pages.counts() == [0, 1]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_cpu_that_waits_for_a_lock_of_the_drainer(variant):
+    """Its kworker is asleep in the kernel: by work item it is rescued by an interrupt, or both would wait for ever."""
+    with machine(2, variant, limit=30) as rig:
+        pages.watch_drains()
+        put_one_page(rig, 1)
+        rig.start("drain_under_lock", 1, on=0)
+        rig.wait_for(lambda: status.held_locks(0) == ["slab_mutex"], "CPU 0 to take slab_mutex")
+        rig.start("take_slab_mutex", on=1)
+        assert rig.finish(0) >= 1
+        rig.finish(1)
+        assert pages.counts() == [0, 0]
+        assert pages.watched_drains()["rescued"] == (variant == "workqueue")
+        rig.settle()
 
 
 def test_cpus_that_compute_drain_by_work():
