@@ -202,8 +202,8 @@ def optional(module: str, name: str) -> int:
     """Address of a mailable operation of a module that may not be there; 0."""
     if importlib.util.find_spec(module) is None:
         return 0
-    points = getattr(importlib.import_module(module), "entry_points", dict)()
-    return int(points.get(name, 0))
+    points: dict[str, int] = getattr(importlib.import_module(module), "entry_points", dict)()
+    return points.get(name, 0)
 
 
 def drain_pages(b: Bench) -> Act:

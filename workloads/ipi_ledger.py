@@ -24,9 +24,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cpus import memcg_entry
+from cpus.patch_table import NEWEST
 from emu.errors import NotSupportedError, UsageError
 from emu.format import table as text_table
-from emu.patches import NEWEST, parse_version
+from emu.patches import parse_version
 from workloads._ledger_ops import OPERATIONS, Bench, Operation
 from workloads._ledger_table import Case, has_memcg, version
 

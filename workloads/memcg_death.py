@@ -205,8 +205,10 @@ def judge(ctx: RunContext, m: Machine, result: dict[str, Any], pinned_ok: bool) 
         ctx.violation("I8", f"{result['pinned']} memcgs are pinned by slabs that a CPU has kept")
 
 
-HEAD = ("variant", "wall", "cgroup_mutex", "slab_mutex", "longest", "stall", "ipis", "kick", "flush", "barrier")
-HEAD += ("GPs", "barriers", "batches", "pinned")
+HEAD = (
+    *("variant", "wall", "cgroup_mutex", "slab_mutex", "longest", "stall", "ipis", "kick", "flush", "barrier"),
+    *("GPs", "barriers", "batches", "pinned"),
+)
 
 
 def cells(name: str, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -220,7 +222,7 @@ def render(result: Mapping[str, Any]) -> str:
     """One variant: the table with one row, and what the bystanders lost."""
     b = result["bystanders"]
     lost = f"bystanders: {count(b['interruptions'])} interruptions seen, {nanoseconds(b['lost_ns'])} lost, "
-    return f"{render_rows([result | {'variant': 'this run'}])}\n{lost}longest {nanoseconds(b['longest_ns'])}"
+    return f"{render_rows([dict(result) | {'variant': 'this run'}])}\n{lost}longest {nanoseconds(b['longest_ns'])}"
 
 
 def render_rows(rows: Sequence[Mapping[str, Any]]) -> str:

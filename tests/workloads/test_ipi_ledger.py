@@ -12,17 +12,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KERNELS = ("3.3", "3.13", "4.0", "4.6", "4.8", "4.10", "4.11", "4.12", "4.19", "5.9")
-# Per kernel "IPIs/GPs/barriers". n: CPUs beside the initiator, k: those of them that hold something. For the coordinator
-# n is one more, and k too. -: not there, or left out.
+# Per kernel "IPIs/GPs/barriers". n: CPUs beside the initiator, k: those of them that hold something. For the
+# coordinator n is one more, and k too. -: not there, or left out.
 _ = "-"
 TABLE: dict[tuple[str, str], tuple[str, ...]] = {
-    # operation, allocator                3.3      3.13     4.0      4.6      4.8      4.10     4.11     4.12    4.19    5.9
-    ("create cache", "slab"):            ("n/0/0", "n/0/0", "n/0/0", "n/0/0", "n/1/0", "n/0/0", "n/0/0", "0/0/0", "0/0/0", "0/0/0"),
-    ("create memcg child", "slab"):      (_,       "n/0/0", "n/0/0", "n/0/0", "n/1/0", "n/0/0", "n/0/0", "0/0/0", "0/0/0", _),
-    ("retune", "slab"):                  ("n/0/0", "n/0/0", "n/0/0", "n/0/0", "n/1/0", "n/1/0", "n/1/0", "n/1/0", "n/1/0", "n/1/0"),
-    ("retune, objects > 4 KiB", "slab"): ("n/0/0", "n/0/0", "n/0/0", "n/0/0", "n/1/0", "n/0/0", "n/0/0", "n/0/0", "n/0/0", "n/0/0"),
-    ("retune root with 2 children", "slab"):
-                                (_, "3*n/0/0", "3*n/0/0", "3*n/0/0", "3*n/3/0", "3*n/3/0", "3*n/3/0", "3*n/3/0", "3*n/3/0", _),
+    # operation, allocator: 3.3, 3.13, 4.0, 4.6 | 4.8 | 4.10, 4.11 | 4.12, 4.19, 5.9
+    ("create cache", "slab"): (*("n/0/0",) * 4, "n/1/0", *("n/0/0",) * 2, *("0/0/0",) * 3),
+    ("create memcg child", "slab"): (_, *("n/0/0",) * 3, "n/1/0", *("n/0/0",) * 2, *("0/0/0",) * 2, _),
+    ("retune", "slab"): (*("n/0/0",) * 4, *("n/1/0",) * 6),
+    ("retune, objects > 4 KiB", "slab"): (*("n/0/0",) * 4, "n/1/0", *("n/0/0",) * 5),
+    ("retune root with 2 children", "slab"): (_, *("3*n/0/0",) * 3, *("3*n/3/0",) * 5, _),
     ("shrink", "slab"): ("n/0/0",) * 10,
     ("destroy", "slab"): ("n/0/0",) * 10,
     ("memcg deactivate", "slab"): (_, _, *("n/0/0",) * 7, _),
@@ -31,12 +30,13 @@ TABLE: dict[tuple[str, str], tuple[str, ...]] = {
     ("create cache", "slub"): ("0/0/0",) * 10,
     ("shrink", "slub"): ("n/0/0", *("k/0/0",) * 9),
     ("destroy", "slub"): ("n/0/0", *("k/0/0",) * 9),
-    ("memcg deactivate, 2 children", "slub"):
-                    (_, _, "2*n+2*k/0/0", "2*n+2*k/0/0", "2*k/2/0", "2*k/1/0", "2*k/0/0", "2*k/0/0", "2*k/0/0", _),
+    ("memcg deactivate, 2 children", "slub"): (
+        *(_, _, "2*n+2*k/0/0", "2*n+2*k/0/0", "2*k/2/0", "2*k/1/0", "2*k/0/0", "2*k/0/0", "2*k/0/0", _),
+    ),
     ("destroy 3 BY_RCU caches", "slub"): ("3*n+n/0/3", *("3*k+n/0/3",) * 5, *("3*k+n/0/1",) * 4),
     ("drain_all_pages", "any"): ("n/0/0", *("k/0/0",) * 5, *("0/0/0",) * 4),
     ("invalidate_bh_lrus", "any"): ("n/0/0", *("k/0/0",) * 9),
-}  # fmt: skip
+}
 # By CPUs only: what tasks, kworkers and callbacks do.
 CPU_ONLY = {"create memcg child", "retune root with 2 children", "memcg deactivate", "memcg deactivate, 2 children"}
 CPU_ONLY |= {"destroy 3 BY_RCU caches", "cache_reap"}
