@@ -150,7 +150,8 @@ def deactivate(children: int) -> Callable[[Bench], Act]:
         caches = [b.cache(flags=ACCOUNT) for _ in range(children)]
         memcg, _ = b.memcg(caches, b.holders)
         slub = b.machine.config["allocator"] == "slub"
-        mine = [address for address, name in slab_faces.caches() if name.startswith(tuple(f"{c.name}(" for c in caches))]
+        prefixes = tuple(f"{cache.name}(" for cache in caches)
+        mine = [address for address, name in slab_faces.caches() if name.startswith(prefixes)]
 
         def act() -> None:
             b.machine.call(memcg_entry.entry_points()["memcg_rmdir"], memcg, on=0)
@@ -223,22 +224,23 @@ def bh_lrus(b: Bench) -> Act:
     return lambda: b.machine.call(optional("cpus.buffer_head", "invalidate_bh_lrus"), 0, on=b.on)
 
 
+WAITED = (False, True, (3, 0), True)  # memcg, cpu_only, since, callbacks
 OPERATIONS = (
     Operation("create cache", "slab", table.slab_create, create),
     Operation("create memcg child", "slab", table.slab_create, create_child, memcg=True, cpu_only=True),
     Operation("retune", "slab", table.slab_tune, tune(SMALL)),
     Operation("retune, objects > 4 KiB", "slab", table.slab_tune_large, tune(LARGE)),
-    Operation("retune root with 2 children", "slab", table.slab_tune, tune_root, 1 + CHILDREN, memcg=True, cpu_only=True),
+    Operation("retune root with 2 children", "slab", table.slab_tune, tune_root, 1 + CHILDREN, True, True),
     Operation("shrink", "slab", table.everyone, shrink),
     Operation("destroy", "slab", table.everyone, destroy),
     Operation("memcg deactivate", "slab", table.everyone, deactivate(1), memcg=True, cpu_only=True, since=(4, 0)),
-    Operation("destroy 3 BY_RCU caches", "slab", table.slab_destroy_by_rcu, destroy_by_rcu, DESTROYED, cpu_only=True, callbacks=True),
+    Operation("destroy 3 BY_RCU caches", "slab", table.slab_destroy_by_rcu, destroy_by_rcu, DESTROYED, *WAITED),
     Operation("cache_reap", "slab", table.nothing, reap, cpu_only=True),
     Operation("create cache", "slub", table.nothing, create),
     Operation("shrink", "slub", table.slub_flush, shrink),
     Operation("destroy", "slub", table.slub_flush, destroy),
     Operation("memcg deactivate, 2 children", "slub", table.slub_deactivate, deactivate(2), 2, True, True, (4, 0)),
-    Operation("destroy 3 BY_RCU caches", "slub", table.slub_destroy_by_rcu, destroy_by_rcu, DESTROYED, cpu_only=True, callbacks=True),
+    Operation("destroy 3 BY_RCU caches", "slub", table.slub_destroy_by_rcu, destroy_by_rcu, DESTROYED, *WAITED),
     Operation(
         "drain_all_pages", "any", table.drain_all_pages, drain_pages,
         available=lambda: optional("cpus.page_faces", "drain_all_pages") != 0,

@@ -48,7 +48,7 @@ def slab_create(c: Case) -> Cost:
 
 
 def slab_tune(c: Case) -> Cost:
-    """One broadcast, and from 4.7 a grace period for the old shared array; `number` caches: the root and its children."""
+    """One broadcast, and from 4.7 a grace period for the old shared array; `number` caches: root and children."""
     return Cost(c.number * c.others, c.number if c.kernel >= (4, 7) else 0)
 
 

@@ -1,6 +1,6 @@
-"""Caches of SLAB_TYPESAFE_BY_RCU: every CPU fills some slabs of each and empties them again, so that their pages wait for
-callbacks on every CPU; then a task destroys the caches, one a step, each on the next CPU. It stays away from the CPU that
-waits in the asynchronous release: a kworker has no stack of its own here, and sleeps with its whole CPU.
+"""Caches of SLAB_TYPESAFE_BY_RCU: every CPU fills some slabs of each and empties them again, so that their pages wait
+for callbacks on every CPU; then a task destroys the caches, one a step, each on the next CPU. It avoids the CPU
+that waits in the asynchronous release: a kworker has no stack of its own here, and sleeps with its whole CPU.
 """
 
 import cython

@@ -1,4 +1,4 @@
-"""For the ledger of interrupts: callbacks on chosen CPUs, which a reader keeps waiting until a barrier has asked for them.
+"""For the ledger: callbacks on chosen CPUs, which a reader keeps waiting until a barrier has asked for them.
 
 Without the reader a callback queued for the measurement could have run before the measurement begins.
 """
