@@ -227,6 +227,7 @@ cdef struct slab_system:
     void *system_wq                         # struct workqueue_struct
     long rcu_destroy_cpu                    # where it runs; one at a time, as a work item of the kernel's
     vlong rcu_destroy_running
+    long rcu_destroy_apart                  # a workload's: not on the CPU that queues, which would sleep with it
     long rcu_destroy_held                   # a workload's: queue, and start later
     # What the allocator itself has found broken; the checker reports it.
     vlong nr_bugs

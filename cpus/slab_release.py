@@ -110,6 +110,8 @@ def start_release_work():
     if read_once(cython.address(system.rcu_destroy_running)) == 0:
         init_work(work, slab_caches_to_rcu_destroy_workfn)
         system.rcu_destroy_cpu = smp_processor_id() if smp_processor_id() >= 0 else 0
+        if system.rcu_destroy_apart:
+            system.rcu_destroy_cpu = (system.rcu_destroy_cpu + 1) % segment().nr_cpus
     atomic_fetch_add(cython.address(system.rcu_destroy_running), 1)
     if not queue_work_on(system.rcu_destroy_cpu, wq, work):
         atomic_fetch_add(cython.address(system.rcu_destroy_running), -1)

@@ -2,8 +2,8 @@
 
 The fast paths take no lock and leave interrupts on. A CPU's slab is frozen: on no list, and only this CPU allocates
 from it, through a freelist of its own, {freelist, tid} in struct kmem_cache_cpu. What an interrupt did between the read
-of the two and their exchange shows in tid. Other CPUs free into the slab's other freelist, {freelist, counters} in struct
-page; when the CPU's own is empty it takes that one whole.
+of the two and their exchange shows in tid. Other CPUs free into the slab's other freelist, {freelist, counters} in
+struct page; when the CPU's own is empty it takes that one whole.
 
 A kernel task could be moved to another CPU between the two reads; here a CPU is a process, and nothing moves.
 """

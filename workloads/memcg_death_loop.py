@@ -1,5 +1,5 @@
-"""The removal of many memcgs: CPU 0 removes them one by one; CPU 1 frees the last objects of each while, before or after
-it is removed, and writes limits of a cgroup that has nothing to do with it; all others compute.
+"""The removal of many memcgs: CPU 0 removes them one by one; CPU 1 frees the last objects of each while, before or
+after it is removed, and writes limits of a cgroup that has nothing to do with it; all others compute.
 """
 
 import cython
