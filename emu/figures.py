@@ -69,7 +69,12 @@ def is_number(value: Any) -> bool:
 
 
 def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each row, each once: the texts that differ, then the numbers of KEYS that do, else its place."""
+    """A name for each row, each once: the texts that differ, then the numbers of KEYS that do, else its place.
+
+    A row alone is called by its size, if it has one: what else is in it may be what two runs are compared in.
+    """
+    if len(rows) == 1:
+        return [str(rows[0].get("size", 0))]
     texts = [key for key in (rows[0] if rows else {}) if key not in NOT_NAMES and _all_text(rows, key)]
     chosen = [key for key in texts if len({row[key] for row in rows}) > 1]
     for key in KEYS:

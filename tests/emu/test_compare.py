@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
-from emu import compare_fail, compare_stats, compare_text, record
+from cpus.patch_table import SWITCHES
+from emu import compare_fail, compare_stats, compare_text, published, record
 from emu.compare_runs import (
     DIFFERS,
     EQUAL,
@@ -218,6 +219,31 @@ def test_published_figures_stand_beside_ours():
     assert "+47741" in text
     # In the other direction it is another question.
     assert "-99.8%" not in compare_text.text(compare_sides(b, a), everything=False)
+
+
+PUBLISHED = [
+    ("slab-test", "lockless-grow", "off", "on", "result.rows[concurrent,4096].alloc_cycles", "-70.4%"),
+    ("slab-test", "lockless-grow", "off", "on", "result.rows[32].free_cycles", "-1.7%"),
+    ("slab-test", "lockless-grow", "off", "on", "result.rows[single,32].free_cycles", None),
+    ("slab-test", "lockless-grow", "on", "off", "result.rows[32].free_cycles", None),
+    ("memcg-create", "lockless-grow", "off", "on", "result.script.grown", None),
+    ("oom-drain", "pcp-drain", "all", "mask-merged", "result.rows[0].drains", "627"),
+    ("oom-drain", "pcp-drain", "all", "mask-merged", "vmstat.pcp_global_ipi_saved", "578"),
+    ("oom-drain", "pcp-drain", "all", "mask-merged", "result.rows[0].ipis_sent", "-90% +"),
+    ("memcg-create", "slab-create-no-ipi", "off", "on", "result.script.grown", "-99.8%"),
+]
+
+
+@pytest.mark.parametrize(("workload", "switch", "before", "after", "path", "shown"), PUBLISHED)
+def test_the_published_figure_of_each_thread(workload, switch, before, after, path, shown):
+    known = published.figures(workload, {switch: before}, {switch: after})
+    said = published.find(known, path)
+    assert (said.shown() if said else None) == shown
+
+
+def test_every_thread_has_a_claim():
+    for switch in SWITCHES:
+        assert published.claims(switch.name, switch.thread), switch.name
 
 
 def test_json_is_finite():
