@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from emu.compare_runs import Comparison
     from emu.compare_sides import SideSpec
 
-DESCRIPTION = "Compare two configurations of a workload by interleaved runs, or stored runs."
+DESCRIPTION = "Compare configurations of a workload by interleaved runs, or stored runs."
 EPILOG = """\
 Live: emu compare WORKLOAD [options of emu run] with one of --a/--b, --patch,
 --vary. The sides run in turn (A B A B), each in a fresh process, after a
 warm-up, until the interval of the change is narrow enough or the time is up.
 With --patch NAME alone A is without that patch and B with it.
 
-Stored: emu compare RUN RUN [RUN ...]; the first is the reference. A run that was
-repeated (--repeat) has as many samples; from one sample nothing is shown.
+Stored: emu compare RUN RUN [RUN ...]; the first is the reference. A run that
+was repeated (--repeat) has as many samples; from one sample nothing is shown.
 
 columns: A and B are medians, change is B's to A's, interval its bootstrap
 interval, seed NNN what the patch's thread published for the same figure.

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.errors import UsageError, did_you_mean, one_line
@@ -113,7 +114,7 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         quiet=args.quiet,
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
-        keep_segment=args.output is not None,
+        keep_segment=str(Path(args.output).parent) if args.output is not None else "",
         probe=not args.no_probe,
     )
     runner = Runner(workload, config, args, wanted)
