@@ -377,13 +377,19 @@ def queue_for_targets(c, targets, func, info, flags, site):
 
 
 def smp_call_function(func, info, wait):
+    count_offline(func, caller())
     return call_many(cpu_online_mask(), func, info, wait, caller())
 
 
-def on_each_cpu(func, info, wait):
+def count_offline(func, site):
+    """A call of everybody spares who is offline."""
     offline: cython.long = segment().nr_cpus - cpumask_weight(cpu_online_mask())
     if offline > 0:
-        row_of(this_cpu(), caller(), func).offline += offline
+        row_of(this_cpu(), site, func).offline += offline
+
+
+def on_each_cpu(func, info, wait):
+    count_offline(func, caller())
     return call_mask(cpu_online_mask(), func, info, wait, caller())
 
 
@@ -437,6 +443,7 @@ def kick_all_cpus_sync():
     smp_mb()
     start = get_cycles()
     c.counter[KICKS] += 1
+    count_offline(do_nothing, caller())
     called = call_many(cpu_online_mask(), do_nothing, cython.NULL, True, caller())
     if called > 0:
         histogram_add(cython.address(c.latency[LAT_KICK]), c.acked_at - start)

@@ -9,6 +9,7 @@ of a pair {before, after} also what it grew by, `result.script.grown`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -111,6 +112,11 @@ def unit(path: str) -> str:
     if name.endswith(("ratio", "share", "seconds")):
         return "number"
     return "count"
+
+
+def is_bucketed(path: str) -> bool:
+    """Whether a figure is the middle of a histogram's bucket: percentiles of latencies, and of lock waits and holds."""
+    return re.fullmatch(r"(?:latency\..*\.p\d+_ns|locks\..*_ns\.p\d+)", path) is not None
 
 
 def is_count(path: str, values: Sequence[Number]) -> bool:
