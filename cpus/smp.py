@@ -382,10 +382,10 @@ def smp_call_function(func, info, wait):
 
 
 def count_offline(func, site):
-    """A call of everybody spares who is offline."""
-    offline: cython.long = segment().nr_cpus - cpumask_weight(cpu_online_mask())
-    if offline > 0:
-        row_of(this_cpu(), site, func).offline += offline
+    """A call of everybody spares who is offline. (At boot nobody is there yet, so nobody is spared.)"""
+    online: cython.long = cpumask_weight(cpu_online_mask())
+    if 0 < online < segment().nr_cpus:
+        row_of(this_cpu(), site, func).offline += segment().nr_cpus - online
 
 
 def on_each_cpu(func, info, wait):
