@@ -208,6 +208,9 @@ def checked(argv: Sequence[str]) -> dict[str, str]:
     for flag in ("both", "variants", "variant"):
         if getattr(args, flag):
             raise UsageError(f"--{flag}: a comparison has its own sides; use --patch or --vary")
+    for flag in ("dry_run", "live", "name"):
+        if getattr(args, flag, None):
+            raise UsageError(f"--{flag.replace('_', '-')}: belongs to one run, a comparison makes many")
     config = configure(given_options(args), args.config, parse_params(args.param), workload.defaults)
     workload.call("check", config, args)
     return config.patches
