@@ -49,4 +49,5 @@ cdef long queue_for_targets(
 cdef int call_single(long cpu, smp_call_func_t func, void *info, bint wait, unsigned long site) noexcept nogil
 cdef int call_many(cpumask *mask, smp_call_func_t func, void *info, bint wait, unsigned long site) noexcept nogil
 cdef int call_mask(cpumask *mask, smp_call_func_t func, void *info, bint wait, unsigned long site) noexcept nogil
+cdef void count_offline(smp_call_func_t func, unsigned long site) noexcept nogil
 cdef ledger_row *row_of(cpu *c, unsigned long site, smp_call_func_t func) noexcept nogil

@@ -385,13 +385,19 @@ def queue_for_targets(c, targets, func, info, flags, site):
 
 
 def smp_call_function(func, info, wait):
+    count_offline(func, caller())
     return call_many(cpu_online_mask(), func, info, wait, caller())
 
 
+def count_offline(func, site):
+    """A call of everybody spares who is offline. (At boot nobody is there yet, so nobody is spared.)"""
+    online: cython.long = cpumask_weight(cpu_online_mask())
+    if 0 < online < segment().nr_cpus:
+        row_of(this_cpu(), site, func).offline += segment().nr_cpus - online
+
+
 def on_each_cpu(func, info, wait):
-    offline: cython.long = segment().nr_cpus - cpumask_weight(cpu_online_mask())
-    if offline > 0:
-        row_of(this_cpu(), caller(), func).offline += offline
+    count_offline(func, caller())
     return call_mask(cpu_online_mask(), func, info, wait, caller())
 
 
@@ -445,6 +451,7 @@ def kick_all_cpus_sync():
     smp_mb()
     start = get_cycles()
     c.counter[KICKS] += 1
+    count_offline(do_nothing, caller())
     called = call_many(cpu_online_mask(), do_nothing, cython.NULL, True, caller())
     if called > 0:
         c.counter[KICK_IPIS] += called

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from emu.compare_stats import FEWEST
 from emu.errors import UsageError, did_you_mean, one_line
-from emu.figures import better
+from emu.figures import better, unit
 
 if TYPE_CHECKING:
     from emu.compare_runs import Comparison, Row
@@ -52,8 +52,8 @@ def _parse(text: str) -> Limit:
     number, sign = float(match[1]), match[2]
     if sign == "%":
         return Limit(path, number / 100, None, text)
-    if sign and not path.endswith("_ns"):
-        raise UsageError(f"--fail-if {one_line(text)!r}: only a figure that ends in _ns has a limit in {sign}")
+    if sign and unit(path) != "ns":
+        raise UsageError(f"--fail-if {one_line(text)!r}: only a time, as ..._ns, has a limit in {sign}")
     return Limit(path, None, number * SCALE.get(sign or "ns", 1.0), text)
 
 

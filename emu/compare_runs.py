@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from emu import patches
 from emu.compare_stats import FEWEST, P99_FROM, Interval, change, interval, need_scipy, probability, shown
 from emu.errors import UsageError
-from emu.figures import is_count, unit
+from emu.figures import is_bucketed, is_count, unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from emu.record import Run
 
+BUCKET = 0.8  # of a widest bucket its beginning to its end
 EXACT, VARIES = "exact", "varies"
 # What was found of a figure.
 EQUAL = "equal"  # an exact count, the same on both sides
@@ -189,6 +190,8 @@ def sampled_row(path: str, a: NDArray[Any], b: NDArray[Any], confidence: float, 
     x, y = a.astype(float), b.astype(float)
     few = min(len(a), len(b)) < FEWEST
     ratio = change(x, y, confidence, share)
+    if ratio is not None and is_bucketed(path):
+        ratio = widened(ratio)
     found = TOO_FEW if few else SHOWN if shown(x, y, ratio) else NOISE
     name = path if share == 0.5 else f"{path}@p{share * 100:.0f}"
     return Row(
@@ -196,6 +199,14 @@ def sampled_row(path: str, a: NDArray[Any], b: NDArray[Any], confidence: float, 
         interval(x, confidence, share), interval(y, confidence, share),
         ratio, None if few else probability(x, y), found,
     )  # fmt: skip
+
+
+def widened(ratio: Interval) -> Interval:
+    """The interval of two figures of which each is known to a ninth: the middles of buckets, 4 to a doubling.
+
+    A percentile that moves by one bucket may have moved by next to nothing.
+    """
+    return Interval(ratio.value, (1 + ratio.low) * BUCKET - 1, (1 + ratio.high) / BUCKET - 1)
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:

@@ -28,6 +28,7 @@ ALPHA = 0.01
 MOST_RESAMPLED = 2000
 MOST_TESTED = 100_000
 BEYOND = 1e12
+TINY = 1e-9  # of any unit: as good as nothing
 P99_FROM = 100  # samples, below which the 99th percentile is the maximum
 
 
@@ -61,11 +62,11 @@ def interval(values: Values, confidence: float, share: float = 0.5) -> Interval:
 
 
 def change(a: Values, b: Values, confidence: float, share: float = 0.5) -> Interval | None:
-    """How much b's quantile differs from a's, as a part of a's; None where a's is 0."""
+    """How much b's quantile differs from a's, as a part of a's; None where a's is 0, or as good as."""
     import numpy as np
 
     base, now = float(np.quantile(a, share)), float(np.quantile(b, share))
-    if base == 0:
+    if abs(base) < TINY:
         return None
     value = now / base - 1
     if min(len(a), len(b)) < 2:
@@ -75,16 +76,16 @@ def change(a: Values, b: Values, confidence: float, share: float = 0.5) -> Inter
     if max(len(a), len(b)) > MOST_RESAMPLED:
         # Conservative: the intervals' far ends.
         one, other = interval(a, confidence, share), interval(b, confidence, share)
-        if one.low <= 0:
+        if one.low <= TINY:
             return Interval(value, -math.inf, math.inf)
         return Interval(value, other.low / one.high - 1, other.high / one.low - 1)
 
     def ratio(x: Any, y: Any, axis: int = -1) -> Any:
         below = np.quantile(x, share, axis=axis)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.quantile(y, share, axis=axis) / below - 1
+        small = np.abs(below) < TINY
+        found = np.quantile(y, share, axis=axis) / np.where(small, 1.0, below) - 1
         # A resample of zeros alone: beyond anything that is measured.
-        return np.where(below == 0, BEYOND, found)
+        return np.where(small, BEYOND, np.minimum(found, BEYOND))
 
     low, high = _bootstrap((a, b), ratio, confidence)
     return Interval(value, low, high)

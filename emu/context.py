@@ -8,7 +8,6 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emu import patches
@@ -42,8 +41,8 @@ class Record:
         self.machines = 0
         self.kept: dict[str, Any] = {}
         self.events: dict[str, Any] | None = None  # of the last machine, with --trace
-        self.keep_segment = False
-        self.segment: Path | None = None  # a copy of the first failed machine's memory
+        self.keep_segment = ""  # the folder on whose disk it is to be
+        self.segment: int | None = None  # descriptor of a copy of the first failed machine's memory
 
 
 class RunContext:
@@ -174,7 +173,8 @@ class RunContext:
         if self.record.keep_segment and self.record.segment is None:
             from emu.record_segment import keep_segment
 
-            self.record.segment, problem = keep_segment()
+            descriptor, problem = keep_segment(self.record.keep_segment)
+            self.record.segment = None if problem else descriptor
             if problem:
                 self.warn(problem)
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from emu.record import Run
 
 SIGNIFICANT = 3  # digits: far more than the buckets have
+MOST_NS = 1 << 50  # 13 days
+MOST_BUCKETS = 1000
+MOST_COUNT = 1 << 48
 
 
 def to_csv(run: Run) -> str:
@@ -68,12 +71,26 @@ def to_hdr(run: Run) -> str:
         "#[StartTime: 0.000 (seconds since epoch)]",
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"',
     ]
-    seconds = run.document.get("elapsed_ns", 0) / 1e9
-    for name, found in histograms(run):
-        highest = max(2, int(found["max_ns"]), *(int(high) for _, high, _ in found["buckets"]))
-        made = HdrHistogram(1, highest, SIGNIFICANT)
-        for low, high, number in found["buckets"]:
-            made.record_value(max(1, min((low + high) // 2, found["max_ns"])), number)
-        text = made.encode().decode("ascii")
-        lines.append(f"Tag={name},0.000,{seconds:.3f},{found['max_ns'] / 1e6:.3f},{text}")
+    try:
+        seconds = run.document.get("elapsed_ns", 0) / 1e9
+        for name, found in histograms(run):
+            text = encoded(HdrHistogram, found)
+            lines.append(f"Tag={name},0.000,{seconds:.3f},{found['max_ns'] / 1e6:.3f},{text}")
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, IndexError) as error:
+        raise UsageError(f"{one_line(run.name)}: hand-edited: its histograms are not as they were: {error}") from None
     return "\n".join(lines) + "\n"
+
+
+def encoded(histogram: Any, found: dict[str, Any]) -> str:
+    """One histogram in HDR's compressed form."""
+    highest = max(2, int(found["max_ns"]), *(int(high) for _, high, _ in found["buckets"]))
+    if highest > MOST_NS or len(found["buckets"]) > MOST_BUCKETS:
+        raise ValueError(f"{highest} ns in {len(found['buckets'])} buckets")
+    made = histogram(1, highest, SIGNIFICANT)
+    for low, high, number in found["buckets"]:
+        # The package's C code trusts what it is given.
+        if not (0 <= int(low) <= int(high) and 0 <= int(number) < MOST_COUNT):
+            raise ValueError(f"bucket {low}, {high}, {number}")
+        made.record_value(max(1, min((int(low) + int(high)) // 2, int(found["max_ns"]))), int(number))
+    text: str = made.encode().decode("ascii")
+    return text

@@ -9,6 +9,7 @@ of a pair {before, after} also what it grew by, `result.script.grown`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,12 @@ def is_number(value: Any) -> bool:
 
 
 def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each row, each once: the texts that differ, then the numbers of KEYS that do, else its place."""
+    """A name for each row, each once: the texts that differ, then the numbers of KEYS that do, else its place.
+
+    A row alone is called by its size, if it has one: what else is in it may be what two runs are compared in.
+    """
+    if len(rows) == 1:
+        return [str(rows[0].get("size", 0))]
     texts = [key for key in (rows[0] if rows else {}) if key not in NOT_NAMES and _all_text(rows, key)]
     chosen = [key for key in texts if len({row[key] for row in rows}) > 1]
     for key in KEYS:
@@ -106,6 +112,11 @@ def unit(path: str) -> str:
     if name.endswith(("ratio", "share", "seconds")):
         return "number"
     return "count"
+
+
+def is_bucketed(path: str) -> bool:
+    """Whether a figure is the middle of a histogram's bucket: percentiles of latencies, and of lock waits and holds."""
+    return re.fullmatch(r"(?:latency\..*\.p\d+_ns|locks\..*_ns\.p\d+)", path) is not None
 
 
 def is_count(path: str, values: Sequence[Number]) -> bool:

@@ -19,7 +19,7 @@ WATCHED = ("slab_mutex", "cgroup_mutex", "list_lock")
 # Outermost first, as they are to be taken; the others behind.
 ORDER = ("cgroup_mutex", "pcpu_drain_mutex", "rcu_barrier_mutex", "slab_mutex", "alien_lock", "list_lock")
 REASONS = {
-    "no_previous": "a new cache has no previous array caches",
+    "no_previous": "publish_arrays: a new cache has no previous array caches",
     "empty": "the CPU holds nothing",
     "offline": "the CPU is offline",
     "queue_not_empty": "its queue was not empty, an interrupt was on its way",

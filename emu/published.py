@@ -54,7 +54,7 @@ def _kim() -> list[Published]:
     for size, (before, after) in KIM_CYCLES.items():
         for i, kind in enumerate(("alloc", "free")):
             # A row of slab-test's concurrent test, by its size; the others have no published figures.
-            path = rf"result\.rows\[(?:[^\]]*N\*alloc[^\]]*,)?{size}(?:,[^\]]*)?\]\.{kind}_cycles"
+            path = rf"result\.rows\[(?:concurrent,)?{size}(?:,[^\]]*)?\]\.{kind}_cycles"
             text = f"Kmalloc N*alloc N*free({size}): {before[i]} -> {after[i]} cycles per {kind}, the whole series"
             rows.append(Published("002", KIM_2016, "slab-test", path, before[i], after[i], text))
     return rows
@@ -75,12 +75,20 @@ FIGURES: tuple[Published, ...] = (
         "004",
         ("pcp-drain",),
         "oom-drain",
-        r"vmstat\.pcp_global_drain",
+        r"(vmstat\.pcp_global_drain|result\.rows\[[^\]]*\]\.drains)",
         None,
         627,
         "hackbench 400 on 4 CPUs until OOM: pcp_global_drain 627, pcp_global_ipi_saved 578",
     ),
-    Published("004", ("pcp-drain",), "oom-drain", r"vmstat\.pcp_global_ipi_saved", None, 578, ""),
+    Published(
+        "004",
+        ("pcp-drain",),
+        "oom-drain",
+        r"(vmstat\.pcp_global_ipi_saved|result\.rows\[[^\]]*\]\.saved)",
+        None,
+        578,
+        "",
+    ),
     Published(
         "004",
         ("pcp-drain",),
@@ -95,7 +103,7 @@ FIGURES: tuple[Published, ...] = (
         "004",
         ("pcp-drain",),
         "oom-drain",
-        r"(latency\.reclaim\.p50_ns|result(\.rows\[[^\]]*\])?\.reclaim_p50_ns)",
+        r"(latency\.reclaim\.p50_ns|result(\.rows\[[^\]]*\])?\.reclaim_(mean|p50)_ns)",
         None,
         None,
         "'shortening the average latency of direct reclaim by 1 or more order of magnitude'",

@@ -27,6 +27,7 @@ import msgspec
 
 from emu.errors import ResourceError, UsageError, one_line
 from emu.figures import Number, flatten
+from emu.record_segment import give_name
 from emu.results import SCHEMA, to_json
 
 if TYPE_CHECKING:
@@ -111,14 +112,14 @@ def save(
     *,
     samples: Arrays | None = None,
     events: Mapping[str, Any] | None = None,
-    segment: Path | None = None,
+    segment: int | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a run's folder at PLACE and return it.
 
-    samples, events: name -> array; segment: a file that is moved into the folder; about: what stands under `run`
-    beside the name. Raises UsageError if PLACE is taken, ResourceError where it cannot be written; nothing is left
-    then.
+    samples, events: name -> array; segment: a file's descriptor, which stays the caller's; about: what stands under
+    `run` beside the name. Raises UsageError if PLACE is taken, ResourceError where it cannot be written: nothing is
+    left then.
     """
     if place.exists() or place.is_symlink():
         raise UsageError(f"{one_line(str(place))}: exists; a run is never overwritten, give another -o or --name")
@@ -134,7 +135,7 @@ def save(
             if arrays:
                 write(temporary / name, npz(arrays))
         if segment is not None:
-            move_sparse(segment, temporary / SEGMENT)
+            give_name(segment, temporary / SEGMENT)
         sync(temporary)
         # Onto an empty folder this succeeds, onto any other it fails: nothing is ever replaced.
         temporary.rename(place)
@@ -160,22 +161,6 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def move_sparse(source: Path, target: Path) -> None:
-    """Move a file of 64 GiB of mostly holes; to another disk its data only."""
-    from emu.record_segment import copy_extents
-
-    try:
-        source.rename(target)
-        return
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-    with source.open("rb") as old, target.open("xb") as new:
-        os.ftruncate(new.fileno(), os.fstat(old.fileno()).st_size)
-        copy_extents(old.fileno(), new.fileno())
-        os.fsync(new.fileno())
 
 
 def sync(folder: Path) -> None:

@@ -126,8 +126,7 @@ def keep(outcome: Outcome, place: Place, about: Mapping[str, Any]) -> Path | Non
         raise ResourceError(f"{error}{elsewhere}") from error
     finally:
         if segment is not None:
-            with suppress(OSError):
-                segment.unlink()
+            os.close(segment)
     return path
 
 

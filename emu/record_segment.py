@@ -13,26 +13,54 @@ MOST = 8 << 30  # bytes really used; a segment is 64 GiB of mostly nothing
 CHUNK = 16 << 20
 
 
-def keep_segment(most: int = MOST) -> tuple[Path | None, str]:
-    """Copy this process's machine; (the file, nothing) or (nothing, why not)."""
+def keep_segment(folder: str, most: int = MOST) -> tuple[int, str]:
+    """Copy this process's machine into a file without a name on the disk of FOLDER: who is killed leaves none.
+
+    Returns (its descriptor, nothing) or (-1, why not).
+    """
     from ipc import memory
 
     source = memory.descriptor()
     if source < 0:
-        return None, "the failed machine's memory is not kept: it is gone"
+        return -1, "the failed machine's memory is not kept: it is gone"
     used = os.fstat(source).st_blocks * 512
     if used > most:
-        return None, f"the failed machine's memory is not kept: {size(used)}, at most {size(most)} are"
-    descriptor, name = tempfile.mkstemp(prefix="emu-segment-")
+        return -1, f"the failed machine's memory is not kept: {size(used)}, at most {size(most)} are"
+    descriptor = -1
     try:
+        descriptor = nameless(folder)
         os.ftruncate(descriptor, os.fstat(source).st_size)
         copy_extents(source, descriptor)
     except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        return -1, f"the failed machine's memory is not kept: {error.strerror}"
+    return descriptor, ""
+
+
+def nameless(folder: str) -> int:
+    """A file without a name, which os.link() can give one later where the file system allows it."""
+    try:
+        return os.open(folder or ".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        descriptor, name = tempfile.mkstemp(prefix=".emu-segment-", dir=folder or ".")
         Path(name).unlink()
-        return None, f"the failed machine's memory is not kept: {error.strerror}"
-    finally:
-        os.close(descriptor)
-    return Path(name), ""
+        return descriptor
+
+
+def give_name(descriptor: int, target: Path) -> None:
+    """Put such a file in its place; where it cannot be linked its data is copied."""
+    try:
+        os.link(f"/proc/self/fd/{descriptor}", target, follow_symlinks=True)
+        os.fsync(descriptor)
+        return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.ENOENT, errno.EPERM, errno.EOPNOTSUPP):
+            raise
+    with target.open("xb") as new:
+        os.ftruncate(new.fileno(), os.fstat(descriptor).st_size)
+        copy_extents(descriptor, new.fileno())
+        os.fsync(new.fileno())
 
 
 def copy_extents(source: int, target: int) -> None:

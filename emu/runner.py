@@ -8,7 +8,6 @@ import sys
 import time
 from argparse import Namespace
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from emu import hostinfo, patches, results
@@ -34,7 +33,7 @@ class Wanted:
     quiet: bool = False
     proc: tuple[str, ...] = ()
     command: str = ""
-    keep_segment: bool = False
+    keep_segment: str = ""  # the folder on whose disk a failed machine's memory is to be kept
     probe: bool = True  # the host, before and after
     name: str = ""  # of its machines; the workload's without one
 
@@ -50,7 +49,7 @@ class Outcome:
     repeats: list[dict[str, Any]] = field(default_factory=list)  # {variant, result, observed, elapsed_ns} of each
     kept: dict[str, Any] = field(default_factory=dict)  # what the workload kept: name -> array
     events: dict[str, Any] | None = None  # the last machine's event rings
-    segment: Path | None = None  # a failed machine's memory
+    segment: int | None = None  # descriptor of a failed machine's memory
 
 
 class Runner:

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from emu.compare_runs import Comparison
     from emu.compare_sides import SideSpec
 
-DESCRIPTION = "Compare two configurations of a workload by interleaved runs, or stored runs."
+DESCRIPTION = "Compare configurations of a workload by interleaved runs, or stored runs."
 EPILOG = """\
 Live: emu compare WORKLOAD [options of emu run] with one of --a/--b, --patch,
 --vary. The sides run in turn (A B A B), each in a fresh process, after a
 warm-up, until the interval of the change is narrow enough or the time is up.
 With --patch NAME alone A is without that patch and B with it.
 
-Stored: emu compare RUN RUN [RUN ...]; the first is the reference. A run that was
-repeated (--repeat) has as many samples; from one sample nothing is shown.
+Stored: emu compare RUN RUN [RUN ...]; the first is the reference. A run that
+was repeated (--repeat) has as many samples; from one sample nothing is shown.
 
 columns: A and B are medians, change is B's to A's, interval its bootstrap
 interval, seed NNN what the patch's thread published for the same figure.
@@ -208,6 +208,9 @@ def checked(argv: Sequence[str]) -> dict[str, str]:
     for flag in ("both", "variants", "variant"):
         if getattr(args, flag):
             raise UsageError(f"--{flag}: a comparison has its own sides; use --patch or --vary")
+    for flag in ("dry_run", "live", "name"):
+        if getattr(args, flag, None):
+            raise UsageError(f"--{flag.replace('_', '-')}: belongs to one run, a comparison makes many")
     config = configure(given_options(args), args.config, parse_params(args.param), workload.defaults)
     workload.call("check", config, args)
     return config.patches

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.errors import UsageError, did_you_mean, one_line
@@ -116,7 +117,7 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         quiet=args.quiet or args.live,  # a view is not to be written into
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
-        keep_segment=args.output is not None,
+        keep_segment=str(Path(args.output).parent) if args.output is not None else "",
         probe=not args.no_probe,
         name=args.name or "",
     )

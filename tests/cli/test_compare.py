@@ -191,6 +191,8 @@ LIVE = [
     ("compare {w} --a cpus=2 --seed -1", 1, "2\\^64|from 0"),
     ("compare {w} --a cpus=2 --both", 1, "has its own sides"),
     ("compare {w} --a cpus=2 --fail-if x", 1, "PATH:LIMIT"),
+    ("compare {w} --a cpus=2 --dry-run", 1, "belongs to one run"),
+    ("compare {w} --a cpus=2 --name x", 1, "belongs to one run"),
     ("compare nothing-like-it --a cpus=2", 1, "no workload"),
 ]
 

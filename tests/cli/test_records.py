@@ -86,6 +86,7 @@ def test_a_failed_machines_slabs(emu, workload, state, tmp_path):
     assert done.returncode == 2
     segment = place / "segment.bin"
     assert segment.stat().st_blocks * 512 < 64 << 20
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["failed", "mine.py"]
     shown = json.loads(emu("show", place, "--slab", "foo", "--json", env=state).stdout)
     assert shown["object_size"] == 192
     assert next(cpu["avail"] for cpu in shown["cpus"]) == 1
@@ -130,6 +131,27 @@ def run(ctx, args):
     assert result["mismatches"] == 0
     chrome = json.loads(emu("export", place, "--format", "chrome", env=state).stdout)
     assert chrome["otherData"]["unjoined"] == 0
+
+
+def test_a_machines_flows_join(emu, kicks, state, tmp_path):
+    """Five kicks of two CPUs: ten requests, each with its three ends; time never runs back on a track."""
+    pb = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2")
+    emu("run", kicks, "--trace", "16384", "-o", tmp_path / "traced", env=state)
+    file = tmp_path / "x.perfetto-trace"
+    assert emu("export", tmp_path / "traced", "-o", file, env=state).returncode == 0
+    trace = pb.Trace()
+    trace.ParseFromString(file.read_bytes())
+    ends: dict[int, list[str]] = {}
+    last: dict[int, int] = {}
+    for packet in trace.packet:
+        if packet.HasField("track_event"):
+            event = packet.track_event
+            assert packet.timestamp >= last.get(event.track_uuid, 0)
+            last[event.track_uuid] = packet.timestamp
+            for flow in [*event.flow_ids, *event.terminating_flow_ids]:
+                ends.setdefault(flow, []).append(event.name)
+    assert sorted(ends) == list(range(1, 11))
+    assert {tuple(sorted(names)) for names in ends.values()} == {("ack", "csd_queue", "handler")}
 
 
 @pytest.mark.parametrize(

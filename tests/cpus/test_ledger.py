@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from cpus import slab_faces
+from cpus import slab_faces, status
 from emu import ledger
 from tests.machines import Rig
 
@@ -80,6 +80,18 @@ def create_caches(cpu, n):
     """A body: caches come and go."""
     for i in range(n):
         slab_faces.destroy_cache(slab_faces.create_cache(f"c{cpu.id}-{i}", 64))
+
+
+def test_who_is_offline_is_spared():
+    with Rig(4, on_cpu_death="continue") as rig:
+        cache = rig.kmem_cache_create("c", 192)
+        rig.kill(3)
+        rig.wait_for(lambda: status.status(3)["dead"], "CPU 3 to be noticed as dead")
+        assert sum(row["offline"] for row in ledger.collect(4)["rows"]) == 0
+        rig.call("kmem_cache_shrink", cache.address, on=0)
+        rig.kick_all_cpus_sync(on=0)
+        spared = {row["function"]: (row["sent"], row["offline"]) for row in ledger.collect(4)["rows"] if row["offline"]}
+        assert spared == {"do_drain": (2, 1), "do_nothing": (2, 1)}
 
 
 def test_nobody_is_blocked_without_a_lock():
