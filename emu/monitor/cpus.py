@@ -15,9 +15,9 @@ from emu.monitor.pane import Budget, Figure, Look, Pane
 from emu.monitor.reading import CALLS, Reading
 from emu.raw_memory import Words
 
-WIDTHS = (5, -6, -12, 6, 6, 6, -4)
+WIDTHS = (5, -6, -10, 6, 6, 6, -4)
 HEAD = ("cpu", "state", "waits for", "ops/s", "in/s", "out/s", "irqs")
-BAR = 10
+BAR = 8
 GROUP = 16  # a row of the map is so many CPUs, or a multiple
 # One letter of the map per state; what a CPU waits for says more than that it is in the kernel.
 WAITING = {1: "A", 2: "L", 3: "s", 4: "c", 5: "G", 6: "B"}
@@ -50,7 +50,7 @@ class Cpus(Pane):
         Figure("out/s", "Call interrupts that this CPU has raised in a second.", "ipi:ipi_send_cpumask"),
         Figure("irqs", "off: its interrupts are off at this instant.", "irqsoff tracer"),
         Figure("arrays", "Objects in its array caches by their limits, over all root caches.", "array_cache.avail"),
-        Figure("holds", "Locks that it holds, outermost first; one it still waits for in brackets.", "lockdep"),
+        Figure("holds", "Locks that it holds, the last one first; one it still waits for in brackets.", "lockdep"),
     )
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Cpus(Pane):
         self.holds = {}
         for held in held_by(now):
             name = f"({held.lock_class})" if held.waits else held.lock_class
-            self.holds[held.cpu] = f"{self.holds[held.cpu]} {name}" if held.cpu in self.holds else name
+            self.holds[held.cpu] = f"{name} {self.holds[held.cpu]}" if held.cpu in self.holds else name
 
     def draw(self, look: Look) -> list[Line]:
         """Rows, if they fit or a filter asks for some; else the map."""
@@ -91,7 +91,7 @@ class Cpus(Pane):
         key = self.table[self.sorted_by] if self.table else None
         if key is not None and self.sorted_by != "cpu":
             numbers.sort(key=lambda cpu: -float(np.nan_to_num(key[cpu])))
-        head: Line = [(row(HEAD, WIDTHS) + "  arrays         holds", "head")]
+        head: Line = [(row(HEAD, WIDTHS) + "  arrays       holds", "head")]
         rows = [self._row(cpu, look) for cpu in numbers]
         return [head, *self.scrolled(rows, look.height - 1)]
 
