@@ -3,12 +3,12 @@
 # Name -> what it does, in one line. A command's module is emu.commands.NAME, imported when it is called.
 COMMANDS: dict[str, str] = {
     "run": "run a workload on an emulated machine",
-    "monitor": "watch a running machine",
-    "report": "one offline HTML page about runs",
-    "plot": "one figure of runs, as SVG or PNG",
     "list": "the workloads there are",
     "patches": "the patches there are, or all about one of them",
     "kernel": "what a kernel version implies, or how two differ",
+    "monitor": "watch a running machine",
+    "report": "one offline HTML page about runs",
+    "plot": "one figure of runs, as SVG or PNG",
     "explain": "what a counter, lock, latency or key of a result means",
     "doctor": "what this host offers, and what to do about the rest",
     "completion": "the completion script of a shell, or the man page",

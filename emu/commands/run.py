@@ -46,11 +46,10 @@ def parser(defaults: dict[str, object] | None = None, **kwargs: object) -> Parse
     verdict.add_argument("--strict", action="store_true", help="exit 7 if the figures are not trustworthy")
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object")
-    output.add_argument("--name", metavar="NAME", help="what `emu monitor` calls it (default: the workload's name)")
-    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument(
         "--proc", action="append", default=[], metavar="|".join(PROC), help="add that file of the last machine"
     )
+    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument("--dry-run", action="store_true", help="print what would be run; boot nothing")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no warnings, the result alone")
     output.add_argument("-v", "--verbose", action="store_true", help="add interrupts, locks and latencies")
@@ -95,7 +94,7 @@ def check(args: argparse.Namespace) -> None:
 
 def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Configure the run, and print it or do it."""
-    from emu import live, summary
+    from emu import summary
     from emu.config import configure, parse_params
     from emu.results import to_json
     from emu.runner import Runner, Wanted
@@ -107,20 +106,18 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         variant=args.variant or "",
         expect_violation=args.expect is not None,
         strict=args.strict,
-        quiet=args.quiet or args.live,  # a view is not to be written into
+        quiet=args.quiet,
+        live=args.live,
+        name=getattr(args, "name", None) or "",
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
-        name=args.name or "",
     )
     runner = Runner(workload, config, args, wanted)
     if args.dry_run:
         sys.stdout.write(summary.dry_run(runner, args.json))
         return 0
     sys.stderr.write(f"emu: seed {config.seed}\n")
-    with live.view(args.live, wanted.name or workload.name):
-        outcome = runner.run()
-    if args.live and not args.quiet:
-        sys.stderr.writelines(f"emu: warning: {text}\n" for text in outcome.document["warnings"])
+    outcome = runner.run()
     if args.json:
         sys.stdout.write(to_json(outcome.document).decode())
     else:
