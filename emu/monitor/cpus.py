@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cpus.status import WAITS
-from emu.monitor import slab
+from emu.monitor import slab, slub
 from emu.monitor.held import held_by
 from emu.monitor.lines import Line, bar, count, heat, level, row
 from emu.monitor.pane import Budget, Figure, Look, Pane
@@ -49,7 +49,12 @@ class Cpus(Pane):
         Figure("in/s", "Call interrupts taken in a second, by this CPU.", "/proc/interrupts CAL"),
         Figure("out/s", "Call interrupts that this CPU has raised in a second.", "ipi:ipi_send_cpumask"),
         Figure("irqs", "off: its interrupts are off at this instant.", "irqsoff tracer"),
-        Figure("arrays", "Objects in its array caches by their limits, over all root caches.", "array_cache.avail"),
+        Figure(
+            "arrays",
+            "Objects in its array caches by their limits, over all root caches. SLUB: the share of caches of which it "
+            "holds a slab, and so must be asked to flush.",
+            "array_cache.avail; /sys/kernel/slab/NAME/cpu_slabs",
+        ),
         Figure("holds", "Locks that it holds, the last one first; one it still waits for in brackets.", "lockdep"),
     )
 
@@ -66,8 +71,7 @@ class Cpus(Pane):
         """The words of all CPUs, the fill of their arrays, and who holds what."""
         if self._renew.due() and self._renew.age >= RENEW:
             with self._renew:
-                roots = slab.root_caches(now.memory)
-                self._caches = roots[slab.field(now.memory, roots, "slub") == 0]
+                self._caches = slab.root_caches(now.memory)
         self.modes = now.modes()
         self.waits = now.of_cpus("waiting_for").tolist()
         self.table = {
@@ -75,7 +79,7 @@ class Cpus(Pane):
             "ops/s": now.ops(),
             "in/s": now.rate("taken", CALLS).sum(axis=1)[1:],
             "out/s": now.rate("raised", CALLS).sum(axis=1)[1:],
-            "arrays": slab.fill(now.memory, self._caches, now.nr_cpus),
+            "arrays": fill(now, self._caches),
             "irqs off": (now.of_cpus("irq_off") != 0).astype(float),
         }
         self.holds = {}
@@ -157,6 +161,13 @@ class Cpus(Pane):
         shares = (values / most if most > 0 else values).tolist()
         cells = [(level(share, ascii_only), f"heat{heat(share)}") for share in shares]
         return [[(f"{name}  ", "head"), (said, "dim")], *folded(cells, per_row)]
+
+
+def fill(now: Reading, caches: Words) -> Words:
+    """How full each CPU's arrays are; with SLUB, of how many caches it holds a slab. NaN where nobody knows."""
+    if not now.slub():
+        return slab.fill(now.memory, caches, now.nr_cpus)
+    return slub.fill(now.memory, caches, now.nr_cpus) if slub.KNOWN else np.full(now.nr_cpus, np.nan)
 
 
 def folded(cells: Iterable[tuple[str, str]], per_row: int) -> list[Line]:
