@@ -79,7 +79,7 @@ class AttachedCache(Struct):
         return Struct(self._memory, "array_cache", _word(self._memory, at, "kmem_cache.cpu_cache"))
 
     def node(self, number: int = 0) -> Struct:
-        """The lists and counters of a NUMA node: .total_slabs, .free_objects, .shared; of SLUB .nr_partial, .nr_slabs."""
+        """A NUMA node's lists and counters: .total_slabs, .free_objects, .shared; SLUB: .nr_partial, .nr_slabs."""
         if not 0 <= number < int(self._memory.header["nr_nodes"]):
             raise UsageError(f"node({number}): the machine has nodes 0 to {int(self._memory.header['nr_nodes']) - 1}")
         if self.slub:
