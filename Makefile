@@ -15,7 +15,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build run test test-all lint type bench check stress soak man completion wheel clean distclean
+.PHONY: help setup build run test test-all lint type bench check stress soak docs man completion wheel clean distclean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ stress: setup ## random operations under faults: emu stress
 
 soak: setup ## the tests that run for hours
 	$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+
+docs: setup ## what of docs/ is made of the program: counters.md
+	$(BIN)/emu explain --markdown > docs/counters.md
 
 man: setup ## the man page, build/share/man/man1/emu.1
 	@mkdir -p build/share/man/man1

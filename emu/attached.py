@@ -67,21 +67,26 @@ class AttachedCache(Struct):
         return str(self.__getattr__("name"))
 
     def cpu(self, number: int) -> Struct:
-        """The array cache of a CPU: .avail, .limit, .batchcount, .touched. UsageError where the cache has none."""
+        """The array cache of a CPU: .avail, .limit, .batchcount, .touched; of SLUB its kmem_cache_cpu: .page, .tid."""
         self._memory.refresh()
         if not 0 <= number < self._memory.nr_cpus:
             raise UsageError(f"cpu({number}): the machine has CPUs 0 to {self._memory.nr_cpus - 1}")
         if self.slub:
-            raise UsageError(f"{self.name}: SLUB has no array caches; its struct is at {self.slub:#x}")
+            first = self.slub + offset("kmem_cache_slub", "cpu")
+            at = first + STRUCTS["kmem_cache_cpu"].size * (number + 1)
+            return Struct(self._memory, "kmem_cache_cpu", at)
         at = self.address_ + offset("kmem_cache", "cpu_cache") + 8 * (number + 1)
         return Struct(self._memory, "array_cache", _word(self._memory, at, "kmem_cache.cpu_cache"))
 
     def node(self, number: int = 0) -> Struct:
-        """The lists and counters of a NUMA node: .total_slabs, .free_objects, .shared."""
+        """A NUMA node's lists and counters: .total_slabs, .free_objects, .shared; SLUB: .nr_partial, .nr_slabs."""
         if not 0 <= number < int(self._memory.header["nr_nodes"]):
             raise UsageError(f"node({number}): the machine has nodes 0 to {int(self._memory.header['nr_nodes']) - 1}")
-        at = _word(self._memory, self.__getattr__("node") + 8 * number, "kmem_cache.node")
-        return Struct(self._memory, "kmem_cache_node", at)
+        if self.slub:
+            table, kind = Struct(self._memory, "kmem_cache_slub", self.slub).node, "slub_node"
+        else:
+            table, kind = self.__getattr__("node"), "kmem_cache_node"
+        return Struct(self._memory, kind, _word(self._memory, table + 8 * number, f"the table of {kind}s"))
 
     @property
     def children(self) -> list[AttachedCache]:

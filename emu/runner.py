@@ -10,7 +10,7 @@ from argparse import Namespace
 from dataclasses import dataclass, field
 from typing import Any
 
-from emu import hostinfo, patches, results
+from emu import hostinfo, live, patches, results
 from emu.config import RunConfig
 from emu.context import Finding, Record, RunContext
 from emu.errors import EmuError, Interrupted, ResourceError, UsageError, ViolationError, did_you_mean
@@ -30,12 +30,13 @@ class Wanted:
     variant: str = ""
     expect_violation: bool = False
     strict: bool = False
+    live: bool = False
+    name: str = ""  # of its machines; the workload's without one
     quiet: bool = False
     proc: tuple[str, ...] = ()
     command: str = ""
     keep_segment: str = ""  # the folder on whose disk a failed machine's memory is to be kept
     probe: bool = True  # the host, before and after
-    name: str = ""  # of its machines; the workload's without one
 
 
 @dataclass
@@ -87,7 +88,8 @@ class Runner:
             for text in hostinfo.warnings(self.config.cpus, host):
                 self._context(self.config).distrust(text)
             try:
-                self._run_choices()
+                with live.view(self.wanted.live, self.wanted.name or self.workload.name):
+                    self._run_choices()
             except (Interrupted, EmuError) as caught:
                 error = caught
         elapsed = time.monotonic_ns() - begun
@@ -102,7 +104,9 @@ class Runner:
         return self._outcome(host, elapsed, error)
 
     def _context(self, config: RunConfig) -> RunContext:
-        context = RunContext(config, self.record, self.stop, self.wanted.proc, self.wanted.quiet)
+        # A live view is not to be written into: what was to be said then is said when it is over.
+        quiet = self.wanted.quiet or self.wanted.live
+        context = RunContext(config, self.record, self.stop, self.wanted.proc, quiet)
         context.machine_name = self.wanted.name or self.workload.name
         return context
 
@@ -162,6 +166,8 @@ class Runner:
         return result
 
     def _outcome(self, host: dict[str, Any], elapsed: int, error: BaseException | None) -> Outcome:
+        if self.wanted.live and not self.wanted.quiet:
+            sys.stderr.writelines(f"emu: warning: {text}\n" for text in self.record.warnings)
         if isinstance(error, ViolationError):
             self.record.findings.append(Finding("I?", str(error)))
             error, self.as_expected = None, False

@@ -53,10 +53,10 @@ def parser(defaults: dict[str, object] | None = None, **kwargs: object) -> Parse
     )
     output.add_argument("--no-record", action="store_true", help="do not keep the run")
     output.add_argument("--no-probe", action="store_true", help="do not measure the host's own floor (saves 0.5 s)")
-    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument(
         "--proc", action="append", default=[], metavar="|".join(PROC), help="add that file of the last machine"
     )
+    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument("--dry-run", action="store_true", help="print what would be run; boot nothing")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no warnings, the result alone")
     output.add_argument("-v", "--verbose", action="store_true", help="add interrupts, locks and latencies")
@@ -101,7 +101,7 @@ def check(args: argparse.Namespace) -> None:
 
 def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -> int:
     """Configure the run, and print it or do it."""
-    from emu import live, summary
+    from emu import summary
     from emu.config import configure, parse_params
     from emu.record_keep import begun, decide, keep, worth_keeping
     from emu.results import to_json
@@ -114,12 +114,13 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         variant=args.variant or "",
         expect_violation=args.expect is not None,
         strict=args.strict,
-        quiet=args.quiet or args.live,  # a view is not to be written into
+        quiet=args.quiet,
+        live=args.live,
+        name=args.name or "",
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
         keep_segment=str(Path(args.output).parent) if args.output is not None else "",
         probe=not args.no_probe,
-        name=args.name or "",
     )
     runner = Runner(workload, config, args, wanted)
     if args.dry_run:
@@ -128,10 +129,8 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
     place = None if args.no_record else decide(args.output, args.name, workload.name, config.seed)
     sys.stderr.write(f"emu: seed {config.seed}\n")
     about = {"workload": workload.name, "command": wanted.command, "seed": config.seed, "config": config.as_dict()}
-    with begun(place, about | {"run": {"argv": list(argv)}}), live.view(args.live, wanted.name or workload.name):
+    with begun(place, about | {"run": {"argv": list(argv)}}):
         outcome = runner.run()
-    if args.live and not args.quiet:
-        sys.stderr.writelines(f"emu: warning: {text}\n" for text in outcome.document["warnings"])
     if args.json:
         sys.stdout.write(to_json(outcome.document).decode())
     else:

@@ -59,8 +59,11 @@ class Watched:
         return bool(select.select([self._pidfd], [], [], 0)[0])
 
     def ended(self) -> bool:
-        """Whether the machine has been taken down."""
-        self.memory.refresh()
+        """Whether the machine has been taken down. A header that is damaged says nothing; look() tells of it."""
+        try:
+            self.memory.refresh()
+        except DamagedError:
+            return False
         return bool(self.memory.header["shutting_down"])
 
     def close(self) -> None:

@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emu.monitor import slab
+from emu.monitor import slab, slub
 from emu.monitor.lines import Line, bar, count, row, size
 from emu.monitor.pane import Budget, Figure, Look, Pane
 from emu.monitor.reading import Reading
+from emu.raw_memory import Words
 
 WIDTHS = (-18, 6, 6, 4, 7, 6, 6, 6, 6, 4)
 HEAD = ("name", "objs", "active", "use", "objsize", "slabs", "size", "shared", "arrays", "kids")
-NUMBERS = ("num", "gfporder", "slub")
+NUMBERS = ("num", "gfporder")
 
 
 class Row(NamedTuple):
@@ -52,10 +53,12 @@ class Caches(Pane):
         Figure("use", "active / objs.", "slabtop USE"),
         Figure("objsize", "Bytes an object takes with its padding.", "/proc/slabinfo objsize; slabtop OBJ SIZE"),
         Figure("slabs", "Slabs, full, partial and free.", "/proc/slabinfo num_slabs; slabtop SLABS"),
-        Figure("size", "Bytes of all slabs.", "slabtop CACHE SIZE"),
+        Figure("size", "Bytes of all slabs; SLUB: of all objects in them.", "slabtop CACHE SIZE"),
         Figure("shared", "Objects in the nodes' shared arrays.", "/proc/slabinfo sharedavail"),
         Figure(
-            "arrays", "Objects in the CPUs' array caches, children included.", "array_cache.avail; no file shows it"
+            "arrays",
+            "Objects in the CPUs' array caches, children included. SLUB: slabs that CPUs hold for themselves.",
+            "array_cache.avail; /sys/kernel/slab/NAME/cpu_slabs",
         ),
         Figure("kids", "Child caches that memcgs have of it.", "/sys/kernel/slab/NAME/cgroup; memcg_params.children"),
     )
@@ -119,24 +122,48 @@ def read_caches(now: Reading) -> list[Row]:
         # A child that is being made or taken down has no geometry, or poison for one.
         family = whole[slab.sound(memory, whole)]
         of = {key: slab.field(memory, family, key) for key in NUMBERS}
+        size, children = int(slab.field(memory, whole[:1], "size")[0]), len(whole) - 1
+        if now.slub():
+            rows.append(slub_row(now, name, family, size, children, sound))
+            continue
         counts = slab.node_counts(memory, family, nodes)
-        avail, room = slab.arrays(memory, family[of["slub"] == 0], now.nr_cpus)
+        avail, room = slab.arrays(memory, family, now.nr_cpus)
         objects = int((counts["total_slabs"] * of["num"]).sum())
         free, slabs = int(counts["free_objects"].sum()), int(counts["total_slabs"].sum())
         pages = counts["total_slabs"] << of["gfporder"]
         rows.append(
             Row(
-                name,
-                objects,
-                objects - free,
-                int(slab.field(memory, whole[:1], "size")[0]),
-                slabs,
-                int(pages.sum()) * 4096,
-                int(counts["shared"].sum()),
-                int(avail.sum()),
-                int(room.sum()),
-                len(whole) - 1,
-                sound,
+                name=name,
+                objects=objects,
+                active=objects - free,
+                size=size,
+                slabs=slabs,
+                bytes=int(pages.sum()) * 4096,
+                shared=int(counts["shared"].sum()),
+                arrays=int(avail.sum()),
+                room=int(room.sum()),
+                children=children,
+                sound=sound,
             )
         )
     return rows
+
+
+def slub_row(now: Reading, name: str, family: Words, size: int, children: int, sound: bool) -> Row:
+    """A row of SLUB's. Slabs of one cache may be of several orders, so their bytes are those of its objects."""
+    if not slub.KNOWN:
+        return Row(name, 0, 0, size, 0, 0, 0, 0, 0, children, False)
+    found = slub.counts(now.memory, family, int(now.memory.header["nr_nodes"]), now.nr_cpus)
+    return Row(
+        name=name,
+        objects=found["objects"],
+        active=found["active"],
+        size=size,
+        slabs=found["slabs"],
+        bytes=found["objects"] * size,
+        shared=0,
+        arrays=found["held"],
+        room=now.nr_cpus * len(family),
+        children=children,
+        sound=sound and 0 <= found["active"] <= found["objects"],
+    )

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from cpus.status import WAITS
-from emu.monitor import slab
+from emu.monitor import slab, slub
 from emu.monitor.held import held_by
 from emu.monitor.lines import Line, bar, count, heat, level, row
 from emu.monitor.pane import Budget, Figure, Look, Pane
 from emu.monitor.reading import CALLS, Reading
 from emu.raw_memory import Words
 
-WIDTHS = (5, -6, -12, 6, 6, 6, -4)
+WIDTHS = (5, -6, -10, 6, 6, 6, -4)
 HEAD = ("cpu", "state", "waits for", "ops/s", "in/s", "out/s", "irqs")
-BAR = 10
+BAR = 8
 GROUP = 16  # a row of the map is so many CPUs, or a multiple
 # One letter of the map per state; what a CPU waits for says more than that it is in the kernel.
 WAITING = {1: "A", 2: "L", 3: "s", 4: "c", 5: "G", 6: "B"}
@@ -49,8 +49,13 @@ class Cpus(Pane):
         Figure("in/s", "Call interrupts taken in a second, by this CPU.", "/proc/interrupts CAL"),
         Figure("out/s", "Call interrupts that this CPU has raised in a second.", "ipi:ipi_send_cpumask"),
         Figure("irqs", "off: its interrupts are off at this instant.", "irqsoff tracer"),
-        Figure("arrays", "Objects in its array caches by their limits, over all root caches.", "array_cache.avail"),
-        Figure("holds", "Locks that it holds, outermost first; one it still waits for in brackets.", "lockdep"),
+        Figure(
+            "arrays",
+            "Objects in its array caches by their limits, over all root caches. SLUB: the share of caches of which it "
+            "holds a slab, and so must be asked to flush.",
+            "array_cache.avail; /sys/kernel/slab/NAME/cpu_slabs",
+        ),
+        Figure("holds", "Locks that it holds, the last one first; one it still waits for in brackets.", "lockdep"),
     )
 
     def __init__(self) -> None:
@@ -66,8 +71,7 @@ class Cpus(Pane):
         """The words of all CPUs, the fill of their arrays, and who holds what."""
         if self._renew.due() and self._renew.age >= RENEW:
             with self._renew:
-                roots = slab.root_caches(now.memory)
-                self._caches = roots[slab.field(now.memory, roots, "slub") == 0]
+                self._caches = slab.root_caches(now.memory)
         self.modes = now.modes()
         self.waits = now.of_cpus("waiting_for").tolist()
         self.table = {
@@ -75,13 +79,13 @@ class Cpus(Pane):
             "ops/s": now.ops(),
             "in/s": now.rate("taken", CALLS).sum(axis=1)[1:],
             "out/s": now.rate("raised", CALLS).sum(axis=1)[1:],
-            "arrays": slab.fill(now.memory, self._caches, now.nr_cpus),
+            "arrays": fill(now, self._caches),
             "irqs off": (now.of_cpus("irq_off") != 0).astype(float),
         }
         self.holds = {}
         for held in held_by(now):
             name = f"({held.lock_class})" if held.waits else held.lock_class
-            self.holds[held.cpu] = f"{self.holds[held.cpu]} {name}" if held.cpu in self.holds else name
+            self.holds[held.cpu] = f"{name} {self.holds[held.cpu]}" if held.cpu in self.holds else name
 
     def draw(self, look: Look) -> list[Line]:
         """Rows, if they fit or a filter asks for some; else the map."""
@@ -91,7 +95,7 @@ class Cpus(Pane):
         key = self.table[self.sorted_by] if self.table else None
         if key is not None and self.sorted_by != "cpu":
             numbers.sort(key=lambda cpu: -float(np.nan_to_num(key[cpu])))
-        head: Line = [(row(HEAD, WIDTHS) + "  arrays         holds", "head")]
+        head: Line = [(row(HEAD, WIDTHS) + "  arrays       holds", "head")]
         rows = [self._row(cpu, look) for cpu in numbers]
         return [head, *self.scrolled(rows, look.height - 1)]
 
@@ -157,6 +161,13 @@ class Cpus(Pane):
         shares = (values / most if most > 0 else values).tolist()
         cells = [(level(share, ascii_only), f"heat{heat(share)}") for share in shares]
         return [[(f"{name}  ", "head"), (said, "dim")], *folded(cells, per_row)]
+
+
+def fill(now: Reading, caches: Words) -> Words:
+    """How full each CPU's arrays are; with SLUB, of how many caches it holds a slab. NaN where nobody knows."""
+    if not now.slub():
+        return slab.fill(now.memory, caches, now.nr_cpus)
+    return slub.fill(now.memory, caches, now.nr_cpus) if slub.KNOWN else np.full(now.nr_cpus, np.nan)
 
 
 def folded(cells: Iterable[tuple[str, str]], per_row: int) -> list[Line]:

@@ -13,6 +13,7 @@ from emu.monitor.reading import WAIT_MUTEX, Reading
 KINDS = CONSTANTS["HELD_KINDS"]
 STRUCT = {0: "spinlock", 1: "mutex", 2: "rwsem", 3: "rwsem"}
 OWNER = {"spinlock": "word", "mutex": "owner"}
+READ = CONSTANTS["HELD_READ"]
 BIAS = CONSTANTS["OWNER_BIAS"]
 SLEEPERS = CONSTANTS["SLEEPERS"]
 
@@ -35,15 +36,14 @@ def held_by(now: Reading) -> list[Held]:
     for context in np.flatnonzero(counts).tolist():
         tagged = now.words["held"][context].astype(np.int64)[: counts[context]]
         for place, word in enumerate(tagged.tolist()):
-            last = place == counts[context] - 1
-            entry = _entry(now, context - 1, word, last)
+            entry = _entry(now, context - 1, place, word)
             if entry is not None:
                 found.append(entry)
     return found
 
 
-def _entry(now: Reading, cpu: int, word: int, last: bool) -> Held | None:
-    """What one word of the list says; None for what is no lock, which a list under change may hold."""
+def _entry(now: Reading, cpu: int, place: int, word: int) -> Held | None:
+    """What one word of the list says; None for what is no lock, or is none of this CPU's any more."""
     kind = word & KINDS
     address, struct = word - kind, STRUCT[kind]
     where = np.array([address], dtype=np.int64)
@@ -52,12 +52,16 @@ def _entry(now: Reading, cpu: int, word: int, last: bool) -> Held | None:
     lock = now.memory.structs(struct, where)[0]
     number = int(lock["lock_class"])
     name = CLASSES[number] if 0 <= number < len(CLASSES) else "?"
-    asleep = bool(last and now.words["waiting_for"][cpu + 1] == WAIT_MUTEX)
-    waiting = asleep
+    last = place == now.words["held_count"][cpu + 1] - 1
+    if last and now.words["waiting_for"][cpu + 1] == WAIT_MUTEX:
+        return Held(cpu, name, address, kind, True, float(now.since(now.words["waiting_since"][cpu + 1])))
+    waits = False
     if struct in OWNER:
-        owner = (int(lock[OWNER[struct]]) & ~SLEEPERS) - BIAS
-        waiting = waiting or owner != cpu
-    if waiting and not asleep:
-        return Held(cpu, name, address, kind, True, float("nan"))  # it spins, or the lock has just been given back
-    since = now.words["waiting_since"][cpu + 1] if waiting else lock["since"]
-    return Held(cpu, name, address, kind, waiting, float(now.since(since)))
+        owner = int(lock[OWNER[struct]]) & ~SLEEPERS
+        # The list is older than this look at the lock: is it still on it?
+        if not owner or int(now.memory.contexts["hw"]["held"][cpu + 1, place]) != word:
+            return None
+        waits = owner - BIAS != cpu
+    # Who spins has left no note of when it began; nor have the readers of a semaphore.
+    known = not waits and kind != READ
+    return Held(cpu, name, address, kind, waits, float(now.since(lock["since"])) if known else float("nan"))

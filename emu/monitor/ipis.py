@@ -17,7 +17,7 @@ from emu.monitor.reading import WAIT_CSD, Reading
 from emu.raw_memory import Words
 
 VECTORS = ("CAL single", "CAL many", "RES", "TICK")
-WIDTHS = (-10, 8, 8, 8, 7, 9)
+WIDTHS = (-10, 8, 7, 8, 7, 9)
 HEAD = ("vector", "raised/s", "taken/s", "merged/s", "pending", "taken")
 SIZE = STRUCTS["histogram"].size
 NR = CONSTANTS["NR_LATENCIES"]
@@ -39,8 +39,8 @@ class Ipis(Pane):
             "merged/s", "Vectors that were pending already: one interrupt serves both.", "call_single_queue not empty"
         ),
         Figure("pending", "CPUs for which the vector is set and not yet taken."),
-        Figure("rings/s", "Signals, messages or wake-ups that a transport sent.", "ICR writes"),
-        Figure("csds/s", "Function calls queued to other CPUs.", "csd:csd_queue_cpu"),
+        Figure("rings", "Signals, messages or wake-ups that a transport sent in a second.", "ICR writes"),
+        Figure("csds", "Function calls queued to other CPUs in a second.", "csd:csd_queue_cpu"),
         Figure(
             "histogram",
             "One latency since boot, in doublings; s shows the next. ipi: raise to handler; kick, call_many: start to "
@@ -70,7 +70,7 @@ class Ipis(Pane):
             for v, name in enumerate(VECTORS)
         ]
         rings, queued = (float(now.rate(name).sum()) for name in ("rings", "csd_enqueued"))
-        self.totals = f"rings {count(rings)}/s csds {count(queued)}/s"
+        self.totals = f"rings {count(rings)} csds {count(queued)}/s"
         at = now.words["latency"].astype(np.int64)
         at = at[now.memory.pointed(at, SIZE * NR)]
         every = (at[:, None] + SIZE * np.arange(len(LATENCIES))).reshape(-1)
@@ -137,7 +137,8 @@ def flights(now: Reading) -> list[str]:
     ages: Any = now.since(now.words["waiting_since"][waiting])
     holds: dict[int, list[str]] = {}
     for entry in held_by(now) if len(waiting) else ():
-        holds.setdefault(entry.cpu, []).append(entry.lock_class)
+        if not entry.waits:
+            holds.setdefault(entry.cpu, []).append(entry.lock_class)
     found = []
     for place in np.argsort(-ages).tolist():
         context = int(waiting[place])

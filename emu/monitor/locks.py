@@ -121,7 +121,7 @@ class Locks(Pane):
         more = f"+{len(r.holders) - 1}" if len(r.holders) > 1 else ""
         cells = (
             r.name, count(r.taken), f"{r.contended:.0%}", holder + more, str(len(r.waiters) or ""),
-            time(longest(r.holders)) if r.holders else "", time(r.hold), time(r.hold_max), time(r.wait),
+            held_for(r.holders), time(r.hold), time(r.hold_max), time(r.wait),
             time(r.wait_max),
         )  # fmt: skip
         return [(row(cells, WIDTHS), "warn" if r.waiters else "")]
@@ -141,6 +141,11 @@ def statistics(now: Reading) -> Words:
     return np.column_stack(
         [plain.sum(axis=0), wait[:, :, :2].sum(axis=0), longest_wait, hold[:, :, :2].sum(axis=0), longest_hold]
     )
+
+
+def held_for(held: list[Held]) -> str:
+    """The longest hold of them; "-" where nobody knows, empty where nobody holds one."""
+    return time(longest(held) or None) if held else ""
 
 
 def longest(held: list[Held]) -> float:

@@ -110,7 +110,7 @@ class View:
             pane.filter = pane.filter if key == "enter" else ""
         elif key == "backspace":
             pane.filter = pane.filter[:-1]
-        elif len(key) == 1 and key.isprintable() and len(pane.filter) < LONGEST_FILTER:
+        elif len(key) == 1 and key.isprintable() and key.isascii() and len(pane.filter) < LONGEST_FILTER:
             pane.filter += key
         pane.top = 0
 

@@ -250,7 +250,8 @@ def matrix(source: Source) -> Figure | None:
         shown = np.ma.masked_equal(folded, 0)
         box = (-1.5, cpus - 0.5, cpus - 0.5, -1.5)  # -1 is the coordinator
         picture = axes.imshow(shown, norm=LogNorm(1, max(2, folded.max())), cmap="viridis", extent=box, aspect="equal")
-        axes.figure.colorbar(picture, ax=axes, label="vectors raised")
+        bar = axes.figure.colorbar(picture, ax=axes, label="vectors raised", shrink=0.8)
+        log_labels(bar.ax.yaxis, count)
         axes.set_xlabel("interrupted CPU (-1: coordinator)")
         axes.set_ylabel("by CPU")
         axes.grid(visible=False)
@@ -292,10 +293,15 @@ def timeline(source: Source) -> Figure | None:
 
 
 def log_scale(axis: Any, show: Callable[[float], str]) -> None:
-    """A logarithmic axis, when everything is drawn: labels at 1, 2 and 5 where there are few decades."""
+    """A logarithmic axis, when everything is drawn."""
+    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    log_labels(axis, show)
+
+
+def log_labels(axis: Any, show: Callable[[float], str]) -> None:
+    """Labels of a logarithmic axis: at 1, 2 and 5 where there are few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
     low, high = axis.get_view_interval()
     narrow = high / max(low, 1e-300) < NARROW
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=8))

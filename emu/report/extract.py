@@ -116,7 +116,8 @@ def result_tables(source: Source) -> list[Table]:
     tables = []
     rows = [row for row in result.get("rows") or () if isinstance(row, dict)]
     if rows:
-        flat = [dict(flatten(row)) for row in rows]
+        # What a row is called stands above it already.
+        flat = [{key: item for key, item in flatten(row) if key != "variant"} for row in rows]
         names = list(dict.fromkeys(name for row in flat for name in row))
         # Turned: a page is higher than wide.
         head = ("figure", *(row_name(row, i) for i, row in enumerate(rows)))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from emu.commands import COMMANDS
-from tests.machines import SLACK
+from emu.errors import NotSupportedError
+from tests.machines import ROOT, SLACK
 
 pexpect = pytest.importorskip("pexpect")
 pytest.importorskip("shtab")
@@ -135,3 +136,24 @@ def test_the_help_of_every_command(emu, name):
 def test_output_takes_80_columns(emu, args):
     done = emu(*args)
     assert max(map(len, done.stdout.splitlines() or [""])) <= 80, done.stdout
+
+
+@pytest.mark.parametrize("args", [(), ("monitor",), ("report",), ("plot",), ("completion",), ("run",)])
+def test_help_imports_nothing_heavy(args):
+    code = (
+        "import sys; from emu.cli import main; main([*sys.argv[1:], '--help'])\n"
+        "heavy = {'numpy', 'rich', 'matplotlib', 'jinja2', 'shtab', 'psutil', 'posix_ipc'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    from emu.commands import completion
+
+    monkeypatch.setattr(completion.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(NotSupportedError, match=r"needs shtab: pip install 'percpu-emu\[shell\]'"):
+        completion.completion("bash")

@@ -1,6 +1,9 @@
 """emu.attach(): values as the machine has them, and a machine that does not notice."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -16,7 +19,7 @@ from emu.monitor.reading import look
 from emu.monitor.view import PANES, View
 from emu.raw_memory import BASE, DamagedError
 from ipc import memory
-from tests.machines import MUTEX, Rig, Words
+from tests.machines import MUTEX, ROOT, Rig, Words
 
 PRIME = 23
 
@@ -216,6 +219,33 @@ def test_attaching_changes_no_count_and_leaks_nothing():
 @pytest.mark.timeout(400)
 def test_attaching_a_thousand_times_changes_no_count():
     assert attach_many_times(1000) > 0
+
+
+@pytest.mark.soak
+def test_a_thousand_real_monitors_change_no_count():
+    """Processes of their own, as users start them; half of them are killed in the middle."""
+    with Rig(4, limit=7200) as rig:
+        cache = rig.kmem_cache_create("prime", 192)
+        rig.settle()
+        kicks, before = rig.vmstat()["kicks"], None
+        for number in range(1000):
+            command = [sys.executable, "-m", "emu", "monitor", str(os.getpid()), "--once"]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT) as monitor:
+                rig.kick_all_cpus_sync(on=number % 4)
+                rig.cpu(number % 4).kmem_cache_free(cache, rig.cpu(number % 4).kmem_cache_alloc(cache))
+                if number % 2:
+                    time.sleep(0.2 + number % 7 / 50)
+                    monitor.kill()
+                else:
+                    assert monitor.wait(60) == 0
+            rig.settle()
+            counts = rig.vmstat()
+            assert counts["kicks"] - kicks == number + 1
+            assert counts["slab_alloc"] == counts["slab_free"] == number + 1
+            if before is not None:
+                mutexes = status.lock_statistics()["slab_mutex"]["acquisitions"]
+                assert mutexes == before
+            before = status.lock_statistics()["slab_mutex"]["acquisitions"]
 
 
 def test_frames_are_numpys_numbers_no_more(attached):

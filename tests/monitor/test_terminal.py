@@ -171,6 +171,22 @@ def test_it_draws_in_ascii_if_that_is_all_there_is(rig, screen):
     assert shown.raw.isascii()
 
 
+def test_an_ascii_locale_is_drawn_in_ascii(rig, screen):
+    shown = start(screen, env={"PYTHONIOENCODING": "ascii"})
+    shown.press("/\u00e9\u4e2dx\r")
+    shown.sees("/ filter: x")
+    leave(shown)
+    assert shown.raw.isascii()
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown", ""])
+def test_a_terminal_that_cannot_move_its_cursor_gets_one_frame(rig, screen, term):
+    shown = screen("monitor", os.getpid(), env={"TERM": term})
+    assert shown.end() == 0
+    assert "[1 CPUs]" in shown.text()
+    assert b"\x1b[?" not in shown.raw
+
+
 WORKLOAD = """\
 \"\"\"Wait until a file is there, or somebody has had enough.\"\"\"
 

@@ -1,8 +1,12 @@
 """The panes, on a machine whose figures are known."""
 
+import os
+
 import pytest
 
 from cpus import memcg_entry, slab_entry, slab_info
+from cpus.layout import STRUCTS
+from emu.attached import attach
 from emu.monitor.view import KEYS, PANES
 from tests.machines import MUTEX, Rig, Words
 
@@ -34,6 +38,27 @@ def test_a_cache_has_the_objects_of_slabinfo(rig, watched):
     assert (found.objects, found.arrays) == (info[2], info[2] - PRIME)
     for obj in objects:
         rig.cpu(2).kmem_cache_free(cache, obj)
+
+
+@pytest.mark.skipif("kmem_cache_slub" not in STRUCTS, reason="this build has no SLUB")
+def test_a_slub_cache_has_its_objects_and_the_slabs_that_cpus_hold(watched):
+    with Rig(4, allocator="slub", name="slub") as rig:
+        cache = rig.kmem_cache_create("prime", 192)
+        objects = [rig.cpu(cpu).kmem_cache_alloc(cache) for cpu in (0, 2) for _ in range(PRIME)]
+        seen = watched(rig)
+        assert "SLUB" in seen.frame()[0]
+        assert (seen.view.pane.table["arrays"][[0, 2]] > seen.view.pane.table["arrays"][[1, 3]]).all()
+        seen.body(3)
+        found = next(r for r in seen.view.pane.rows if r.name == "prime")
+        info = next(row for row in slab_info.rows() if row[0] == "prime")
+        assert found.sound
+        assert (found.active, found.objects, found.slabs, found.arrays) == (2 * PRIME, info[2], info[10], 2)
+        with attach(os.getpid()) as attached:
+            own = attached.cache("prime").cpu(2)
+            assert (own.type_, own.allocs, own.frees) == ("kmem_cache_cpu", PRIME, 0)
+            assert attached.cache("prime").node(0).nr_slabs == found.slabs
+        for place, obj in enumerate(objects):
+            rig.cpu(place % 4).kmem_cache_free(cache, obj)
 
 
 def test_array_fill_is_avail_by_limit(rig, watched):
