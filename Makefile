@@ -29,7 +29,8 @@ run: setup ## run the demonstration; ARGS="ipi-bench --cpus 8" runs something el
 
 # What passes reliably on a loaded 2-core host. The rest, with its open failures, is in test-all.
 FAST := tests/buildtools tests/test_floors.py tests/emu tests/ipc tests/cpus/test_patches.py \
-	tests/cpus/test_memcontrol.py tests/cpus/test_rcu.py tests/cpus/test_workqueue.py
+	tests/cpus/test_memcontrol.py tests/cpus/test_rcu.py tests/cpus/test_workqueue.py \
+	$(wildcard tests/cpus/test_slab_*.py)
 
 test: setup ## the fast tests; ARGS="tests/ipc -k lock" narrows them
 	$(BIN)/python -m pytest -m "not slow and not soak" $(or $(ARGS),$(FAST))
