@@ -214,6 +214,7 @@ def may_sleep(gfp):
         and me.irq_off == 0
         and me.preempt_count == 0
         and me.in_interrupt == 0
+        and this_cpu().in_softirq == 0
         and segment().ready != 0
     )
 
