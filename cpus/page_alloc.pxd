@@ -44,4 +44,4 @@ cdef page *__alloc_pages_direct_reclaim(
 cdef page *__alloc_pages_may_oom(long nid, long order, long gfp, bint *pending) noexcept nogil
 cdef void count_stall(long gfp) noexcept nogil
 cdef void bad_page(page *p) noexcept nogil
-cdef void free_pages_ok(cpu *c, page *p, long order) noexcept nogil
+cdef void free_pages_ok(page *p, long order) noexcept nogil

@@ -214,6 +214,7 @@ def may_sleep(gfp):
         and me.irq_off == 0
         and me.preempt_count == 0
         and me.in_interrupt == 0
+        and this_cpu().in_softirq == 0
         and segment().ready != 0
     )
 
@@ -278,7 +279,7 @@ def bad_page(p):
     atomic_fetch_add(cython.address(system.bad_pages), 1)
 
 
-def free_pages_ok(c, p, order):
+def free_pages_ok(p, order):
     count = cython.cast(cython.long, 1) << order
     for i in range(count):
         (p + i).flags = 0
@@ -296,7 +297,14 @@ def free_hot_page(c, p):
     if unlikely(migratetype >= MIGRATE_PCPTYPES or switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE):
         return False
     pcp = this_pageset(c, z)
-    if unlikely(pcp_push(pcp, p, migratetype)):
+    # Three branches, not an index: the list's address must not wait for the pageblock's type to be loaded.
+    if migratetype == MIGRATE_UNMOVABLE:
+        full: cython.bint = pcp_push(pcp, p, MIGRATE_UNMOVABLE)
+    elif migratetype == MIGRATE_MOVABLE:
+        full = pcp_push(pcp, p, MIGRATE_MOVABLE)
+    else:
+        full = pcp_push(pcp, p, MIGRATE_RECLAIMABLE)
+    if unlikely(full):
         free_pcppages_bulk(pcp, z, pcp.batch)
     return True
 
@@ -308,13 +316,13 @@ def __free_pages(p, order):
         return
     flags: cython.int = local_irq_save()
     trace(EV_MM_PAGE_FREE, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
-    c.counter[PGFREE] += cython.cast(cython.long, 1) << order
-    if likely(order == 0 and c.pcp != cython.NULL and free_hot_page(c, p)):
-        pass
-    elif order == 0 and c.pcp != cython.NULL:
-        free_unref_page(c, page_zone(p), p)
+    if likely(order == 0 and c.pcp != cython.NULL):
+        c.counter[PGFREE] += 1
+        if unlikely(not free_hot_page(c, p)):
+            free_unref_page(c, page_zone(p), p)
     else:
-        free_pages_ok(c, p, order)
+        c.counter[PGFREE] += cython.cast(cython.long, 1) << order
+        free_pages_ok(p, order)
     local_irq_restore(flags)
 
 

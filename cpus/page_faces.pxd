@@ -8,6 +8,6 @@ cdef long drain_all(long *args) noexcept nogil          # number of a populated 
 cdef long cpu_dead(long *args) noexcept nogil           # CPU: page_alloc_cpu_dead
 cdef list list_pages(list_head *head, long most)
 cdef long drain_in_kworker(long *args) noexcept nogil   # what drain_all_pages answers to a work item of this CPU
-cdef long drain_under_lock(long *args) noexcept nogil   # CPU: drain while that CPU waits for a mutex held here
+cdef long drain_under_lock(long *args) noexcept nogil   # CPU, word that says it has begun: drain while that CPU waits for a mutex held here
 cdef long take_slab_mutex(long *args) noexcept nogil
 cdef long drain_storm(long *args) noexcept nogil        # so many times: a few pages to the own lists, and a drain

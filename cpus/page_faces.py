@@ -25,6 +25,7 @@ from cython.cimports.cpus.page_alloc import __free_pages, alloc_pages_node
 from cython.cimports.cpus.pcp import drain_pages_zone, set_high_and_batch
 from cython.cimports.cpus.pcp_drain import drain_all_pages, page_alloc_cpu_dead
 from cython.cimports.cpus.vmscan import lru_cache_add, mark_page_accessed, page_unmap, try_to_free_pages
+from cython.cimports.ipc.atomic import vlong, write_once
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import cpumask_weight
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
@@ -87,6 +88,7 @@ def drain_in_kworker(args):
 
 def drain_under_lock(args):
     mutex_lock(cython.address(locks().slab_mutex))
+    write_once(cython.cast(cython.pointer(vlong), cython.cast(cython.ulong, args[1])), 1)
     while cpu_of(args[0]).hw.waiting_for != WAIT_MUTEX and segment().shutting_down == 0:
         cpu_relax()
     answer = drain_all_pages(cython.cast(cython.pointer(zone), cython.NULL))

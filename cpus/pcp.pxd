@@ -28,11 +28,12 @@ cdef inline page *pcp_pop(per_cpu_pages *pcp, int migratetype) noexcept nogil:
 
 cdef inline bint pcp_push(per_cpu_pages *pcp, page *p, int migratetype) noexcept nogil:
     """To the head of its list: it is hot. True if a batch of cold ones is now to be given back."""
+    cdef long count = pcp.count + 1
     p.flags = PG_PCP
     p.private = migratetype
     list_add(&p.lru, &pcp.lists[migratetype])
-    pcp.count += 1
-    return pcp.count >= pcp.high
+    pcp.count = count
+    return count >= pcp.high
 
 cdef page *rmqueue_pcplist_locked(per_cpu_pages *pcp, zone *z, int migratetype) noexcept nogil
 cdef void free_unref_page_locked(per_cpu_pages *pcp, zone *z, page *p, int migratetype) noexcept nogil

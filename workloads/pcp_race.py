@@ -22,6 +22,8 @@ The result, as JSON, is rows of
   variant         value of pcp-drain
   drains          calls, skipped ones too
   skipped         calls that left it to another
+  short           calls that left pages behind: a request that needed all that
+                  was on the lists would fail after them, and should not
   missed          (call, CPU) pairs
   missed_cpus     CPUs that were missed at least once
   pages_left      pages that were still on those lists, summed
@@ -151,7 +153,7 @@ def assemble(ctx: RunContext, m: Machine) -> dict[str, Any]:
     lock = observe.locks().get("pcpu_drain_mutex")
     return {
         "variant": ctx.config.patches[SWITCH],
-        **{name: found[name] for name in ("drains", "skipped", "missed", "pages_left", "held")},
+        **{name: found[name] for name in ("drains", "skipped", "short", "missed", "pages_left", "held")},
         "missed_cpus": sorted(found["missed_of"]),
         "ipis_sent": vmstat["ipis_sent"],
         "ipis_avoided": {why: vmstat[f"ipis_avoided_{why}"] for why in REASONS},

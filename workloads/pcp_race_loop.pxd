@@ -24,6 +24,7 @@ cdef struct drainer:
     long skipped
     long missed                   # (call, CPU) pairs
     long pages_left               # on their lists
+    long short_calls              # that left pages: a request that needed all of them would fail
     long begun                    # cycles: the call under way
     long before[MAX_CPUS]         # per holder: the quiet time it was in with pages on its lists, or 0
     long missed_of[MAX_CPUS]      # calls by the CPU that they missed

@@ -172,8 +172,10 @@ def drain_once(c, t):
     if asked == DRAIN_SKIPPED:
         d.skipped += 1
     else:
+        missed = d.missed
         for k in range(r.nr_drainers, r.nr_cpus):
             look_after(r, d, k)
+        d.short_calls += d.missed != missed
     some: cython.bint = wake_holders(r)
     kernel_exit(was)
     if some and read_once(cython.address(r.stop)) == 0:
@@ -243,7 +245,7 @@ def progress() -> tuple:
 def outcome() -> dict:
     """What was counted, when all have ended."""
     r = the_race()
-    total = {"drains": 0, "skipped": 0, "missed": 0, "pages_left": 0}
+    total = {"drains": 0, "skipped": 0, "missed": 0, "pages_left": 0, "short": 0}
     missed_of = {}
     for i in range(r.nr_drainers):
         d = cython.address(r.drainers[i])
@@ -251,6 +253,7 @@ def outcome() -> dict:
         total["skipped"] += d.skipped
         total["missed"] += d.missed
         total["pages_left"] += d.pages_left
+        total["short"] += d.short_calls
         for k in range(r.nr_drainers, r.nr_cpus):
             if d.missed_of[k]:
                 missed_of[k] = missed_of.get(k, 0) + d.missed_of[k]

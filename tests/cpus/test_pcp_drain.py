@@ -6,7 +6,7 @@ from cpus import buffer_head, status
 from cpus import page_faces as pages
 from cpus.patch_table import BY_NAME
 from emu.validate import check
-from tests.machines import Rig
+from tests.machines import Rig, Words
 
 VARIANTS = [value.name for value in BY_NAME["pcp-drain"].values]
 MASKS = [name for name in VARIANTS if name.startswith("mask-")]
@@ -181,8 +181,9 @@ def test_a_cpu_that_waits_for_a_lock_of_the_drainer(variant):
     with machine(2, variant, limit=30) as rig:
         pages.watch_drains()
         put_one_page(rig, 1)
-        rig.start("drain_under_lock", 1, on=0)
-        rig.wait_for(lambda: status.held_locks(0) == ["slab_mutex"], "CPU 0 to take slab_mutex")
+        taken = Words(1)
+        rig.start("drain_under_lock", 1, taken.at(0), on=0)
+        rig.wait_for(lambda: taken[0], "CPU 0 to take slab_mutex")
         rig.start("take_slab_mutex", on=1)
         assert rig.finish(0) >= 1
         rig.finish(1)
