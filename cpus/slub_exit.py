@@ -31,5 +31,6 @@ def free_exit(me, object, flags, was):
 
 
 def free_large(p, was):
+    p.private = 0
     __free_pages(p, p.order)
     exit_kernel(this_processor(), was)
