@@ -9,7 +9,7 @@ A kernel task could be moved to another CPU between the two reads; here a CPU is
 """
 
 import cython
-from cython.cimports.cpus.cpu import count_event, cpu, kernel_enter, kernel_exit
+from cython.cimports.cpus.cpu import count_event, cpu, kernel_enter, kernel_exit, this_cpu
 from cython.cimports.cpus.events import EV_ALLOC, EV_FREE
 from cython.cimports.cpus.list_head import list_empty
 from cython.cimports.cpus.mm_types import (
@@ -436,6 +436,7 @@ def kmalloc_large(size, gfp):
     if p == cython.NULL:
         return cython.NULL
     p.private = KMALLOC_LARGE
+    this_cpu_add(this_processor(), cython.address(this_cpu().counter[SLAB_ALLOC]), 1)
     return page_address(p)
 
 
