@@ -1,8 +1,9 @@
 """Grace periods under load: a pipeline of ageing objects, as rcutorture has it.
 
 The writer puts a new object in place of the current one. The old one is 1 from then on, and one more with every grace
-period that ends. A reader takes the current object in a section, dawdles, and looks how old it is when the section ends:
-0 or 1. 2 means that a grace period began after the object was replaced and ended although the reader was in its section.
+period that ends. A reader takes the current object in a section, dawdles, and looks how old it is when the section
+ends: 0 or 1. 2 means that a grace period began after the object was replaced and ended although the reader was in its
+section.
 """
 
 import cython

@@ -9,7 +9,7 @@ A kernel task could be moved to another CPU between the two reads; here a CPU is
 """
 
 import cython
-from cython.cimports.cpus.cpu import count_event, cpu, kernel_enter, kernel_exit
+from cython.cimports.cpus.cpu import count_event, cpu, kernel_enter, kernel_exit, this_cpu
 from cython.cimports.cpus.events import EV_ALLOC, EV_FREE
 from cython.cimports.cpus.list_head import list_empty
 from cython.cimports.cpus.mm_types import (
@@ -26,6 +26,7 @@ from cython.cimports.cpus.slab import enter_kernel, exit_kernel, irq_save
 from cython.cimports.cpus.slab_def import SLAB_ACCOUNT, numa_mem_id, slab_root
 from cython.cimports.cpus.slub_def import (
     DEACTIVATE_TO_TAIL,
+    KMALLOC_LARGE,
     SLUB_KMALLOC_MAX,
     SLUB_KMALLOC_SHIFT_LOW,
     TID_STEP,
@@ -179,6 +180,7 @@ def __slab_alloc(cachep, gfp, nid):
         return cython.NULL
     flags = local_irq_save()
     count_event(SLUB_ALLOC_SLOWPATH)
+    cpu_slab(cachep).alloc_slow += 1
     object = ___slab_alloc(cachep, gfp, nid, cpu_slab(cachep))
     local_irq_restore(flags)
     return object
@@ -341,6 +343,7 @@ def __slab_free(cachep, p, head, tail, cnt):
     """
     s = slub_of(cachep)
     count_event(SLUB_FREE_SLOWPATH)
+    this_cpu_add(this_processor(), cython.address(cpu_slab(cachep).free_slow), cnt)
     n = cython.cast(cython.pointer(slub_node), cython.NULL)
     flags: cython.int = 0
     has_cpu_partial: cython.bint = kmem_cache_has_cpu_partial()
@@ -430,7 +433,11 @@ def kmalloc_large(size, gfp):
     was = kernel_enter()
     p = alloc_pages_node(NUMA_NO_NODE, order, gfp | __GFP_COMP)
     kernel_exit(was)
-    return page_address(p) if p != cython.NULL else cython.NULL
+    if p == cython.NULL:
+        return cython.NULL
+    p.private = KMALLOC_LARGE
+    this_cpu_add(this_processor(), cython.address(this_cpu().counter[SLAB_ALLOC]), 1)
+    return page_address(p)
 
 
 def slub_kmalloc(size, gfp):

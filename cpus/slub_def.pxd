@@ -24,6 +24,7 @@ cdef enum:
     SLUB_KMALLOC_MAX = 8192
     SLUB_DEFRAG_RATIO = 1000      # of 1024 tries: look at other nodes' partial lists
     SHRINK_PROMOTE_MAX = 32
+    KMALLOC_LARGE = 1279349324    # page.private of a block that kmalloc() gave
 
     # A transaction id: the CPU in the low bits, so that no two CPUs ever have the same one.
     TID_STEP = 2048
@@ -45,7 +46,8 @@ cdef struct kmem_cache_cpu:
     page *page                    # the frozen slab that is allocated from
     long allocs                   # objects handed out here
     long frees                    # objects taken back here
-    long _pad[2]
+    long alloc_slow               # of them past the freelist above
+    long free_slow                # into a slab that is not `page`
 
 cdef struct slub_node:
     spinlock list_lock

@@ -1,10 +1,13 @@
 """The unusual end of an allocation or a free: an event to record, interrupts that came, others to run."""
 
 import cython
+from cython.cimports.cpus.cpu import this_cpu
 from cython.cimports.cpus.events import EV_ALLOC, EV_FREE
 from cython.cimports.cpus.page_alloc import __free_pages
 from cython.cimports.cpus.slab import exit_kernel
+from cython.cimports.cpus.vmstat import SLAB_FREE
 from cython.cimports.ipc.interrupt import take_interrupts
+from cython.cimports.ipc.percpu import this_cpu_add
 from cython.cimports.ipc.processor import this_processor
 from cython.cimports.ipc.trace import trace
 
@@ -31,5 +34,7 @@ def free_exit(me, object, flags, was):
 
 
 def free_large(p, was):
+    p.private = 0
+    this_cpu_add(this_processor(), cython.address(this_cpu().counter[SLAB_FREE]), 1)
     __free_pages(p, p.order)
     exit_kernel(this_processor(), was)

@@ -37,7 +37,7 @@ def state(address: int) -> dict:
     info |= {"gfporder": cachep.gfporder, "refcount": cachep.refcount, "offset": s.offset, "dead": s.dead}
     info |= {"cpu_partial": s.cpu_partial, "min_partial": s.min_partial, "allocs": allocs, "frees": frees}
     info |= {"min_order": s.min_order, "min_objects": s.min_objects, "rcu_pages": cachep.rcu_pages}
-    return info
+    return info | {"placement": "in the objects", "allocfail": 0}
 
 
 def cpu_slabs(address: int) -> list:

@@ -100,8 +100,6 @@ def parsed(config: RunConfig, args: argparse.Namespace) -> Trace:
 
 def check(config: RunConfig, args: argparse.Namespace) -> None:
     """Refuse what cannot be, and read the trace: it must be known before memory is."""
-    if config.allocator != "slab":
-        raise NotSupportedError(f"--allocator {config.allocator}: replay checks SLAB's memory; use --allocator slab")
     if args.events is not None:
         if config.loops is not None or config.duration is not None:
             raise UsageError("--events: --loops or --duration is given too; give one of them")

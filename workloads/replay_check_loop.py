@@ -27,8 +27,12 @@ from cython.cimports.cpus.slab_def import (
     kmem_cache,
     slab_root,
 )
+from cython.cimports.cpus.slub_def import slub_enabled
 from cython.cimports.ipc.memory import PAGE_SHIFT, map_base, ram_base, segment
+from cython.cimports.workloads.replay_check_slub_loop import slub_holds
 from cython.cimports.workloads.replay_loop import the_replay
+
+from workloads import replay_check_slub_loop
 
 if not cython.compiled:
     raise ImportError("workloads.replay_check_loop is not built; run `make setup`")
@@ -98,6 +102,8 @@ def holdings() -> dict:
 
     Every object in an array is subtracted one by one, from the cache that its page names.
     """
+    if slub_enabled():
+        return replay_check_slub_loop.holdings()
     found: dict = {}
     system = slab_root()
     each = system.slab_caches.next
@@ -170,7 +176,8 @@ def live_slots(parser) -> dict:
     {kinds: {kind: objects}, pages: blocks, bad: [text]}; an object counts if it is where the trace says it is.
     """
     r = the_replay()
-    arrays = parked()
+    slub: cython.bint = slub_enabled()
+    arrays = replay_check_slub_loop.free_objects() if slub else parked()
     kmalloc = kmalloc_caches()
     seen: set = set()
     kinds: dict = {}
@@ -195,7 +202,8 @@ def live_slots(parser) -> dict:
             continue
         root: cython.ulong = kind_cache(which, kmalloc)
         stamped: cython.bint = r.kinds[which].size < 8
-        good: cython.bint = slab_holds(cython.cast(cython.pointer(kmem_cache), root), obj)
+        holder = cython.cast(cython.pointer(kmem_cache), root)
+        good: cython.bint = slub_holds(holder, obj) if slub else slab_holds(holder, obj)
         held: cython.ulong = address
         if good:
             held -= cython.cast(cython.pointer(kmem_cache), virt_to_head_page(obj).slab_cache).obj_offset
@@ -210,6 +218,8 @@ def live_slots(parser) -> dict:
 
 def cache_figures() -> list:
     """Per root cache, children included, what its arrays, slabs and locks counted, for the report."""
+    if slub_enabled():
+        return replay_check_slub_loop.cache_figures()
     found: dict = {}
     system = slab_root()
     each = system.slab_caches.next

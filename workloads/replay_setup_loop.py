@@ -4,6 +4,7 @@ import cython
 from cython.cimports.cpus.cpu import AREA_WORKLOAD
 from cython.cimports.cpus.memcontrol import mem_cgroup
 from cython.cimports.cpus.slab_def import cache_of_list, kmem_cache, slab_root
+from cython.cimports.cpus.slub_def import slub_enabled, slub_of
 from cython.cimports.ipc.atomic import read_once
 from cython.cimports.ipc.histogram import HISTOGRAM_BUCKETS, histogram
 from cython.cimports.ipc.lock import spin_lock_detail
@@ -203,6 +204,10 @@ def detail_locks() -> None:
     while each != cython.address(system.slab_caches):
         s = cache_of_list(each)
         for nid in range(system.nr_nodes):
-            if s.node[nid].list_lock.detail == cython.NULL:
-                spin_lock_detail(cython.address(s.node[nid].list_lock))
+            if slub_enabled():
+                lock = cython.address(slub_of(s).node[nid].list_lock)
+            else:
+                lock = cython.address(s.node[nid].list_lock)
+            if lock.detail == cython.NULL:
+                spin_lock_detail(lock)
         each = each.next

@@ -51,6 +51,13 @@ def test_every_creation_interrupts_everybody_else(cpus: int) -> None:
     assert document["vmstat"]["memcg_create_duplicates"] == document["result"]["duplicates"] == 0
 
 
+def test_slub_has_no_arrays_and_interrupts_nobody() -> None:
+    result = emu("--loops", "20", "--cpus", "4", "--kernel", "4.11", "--allocator", "slub")["result"]
+    assert sum(result["creations"]) == CACHES * 20
+    assert result["columns"] == [0, 0, 0, 0]
+    assert result["expected"] == {"cpu0": 0, "all": 0, "met": True}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", ["0", "1", str(2**64 - 1)])
 @pytest.mark.parametrize("ipi", ["signal", "mqueue", "cluster", "doorbell"])
@@ -198,7 +205,6 @@ def test_both_shows_the_patched_run_first_as_the_mail_does() -> None:
     [
         ({"kernel": "3.7"}, NotSupportedError),
         ({"kernel": "5.9"}, NotSupportedError),
-        ({"allocator": "slub"}, NotSupportedError),
         ({"loops": "65536"}, UsageError),
         ({"duration": "5s"}, UsageError),
     ],
