@@ -26,6 +26,7 @@ def text(
 ) -> str:
     """The whole report. WANTED figures, and those of which something was published, are always in the table."""
     known = published.figures(str(found.a.document.get("workload")), found.a.switches, found.b.switches)
+    known = [figure for figure in known if any(published.find([figure], row.path) for row in found.rows)]
     parts = [heading(found, title)]
 
     def in_table(row: Row) -> bool:
