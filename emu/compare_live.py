@@ -20,6 +20,7 @@ from emu.progress import Progress, wanted
 from emu.signals import StopSignals
 
 MOST_ROUNDS = 1000
+OVERTIME = 4  # budgets that the first five rounds may take: without them nothing can be shown
 ERRORS: dict[int, type[EmuError]] = {1: UsageError, 3: ResourceError, 4: NotSupportedError}
 
 
@@ -106,9 +107,9 @@ def enough(documents: Sequence[Sequence[dict[str, Any]]], rounds: int, plan: Pla
     """Why no further round is needed; empty if one is."""
     if plan.rounds is not None:
         return "" if rounds < plan.rounds else f"{plan.rounds} rounds"
-    if time.monotonic() > deadline:
+    if rounds and time.monotonic() > deadline + (OVERTIME - 1) * plan.budget * (rounds < FEWEST):
         few = f"; fewer than {FEWEST} rounds show no difference" if rounds < FEWEST else ""
-        return "" if rounds == 0 else f"the time is up (--budget {plan.budget:g}s){few}"
+        return f"the time is up (--budget {plan.budget:g}s){few}"
     if rounds >= FEWEST and narrow(documents, plan):
         return f"every interval is within {plan.precision * 100:g}%"
     return ""

@@ -16,11 +16,23 @@ WIDTH = 80
 NAME = 24
 
 
-def text(found: Comparison, *, everything: bool, limits: Sequence[Judgement] = (), title: str = "") -> str:
-    """The whole report."""
+def text(
+    found: Comparison,
+    *,
+    everything: bool,
+    limits: Sequence[Judgement] = (),
+    title: str = "",
+    wanted: Sequence[str] = (),
+) -> str:
+    """The whole report. WANTED figures, and those of which something was published, are always in the table."""
     known = published.figures(str(found.a.document.get("workload")), found.a.switches, found.b.switches)
+    known = [figure for figure in known if any(published.find([figure], row.path) for row in found.rows)]
     parts = [heading(found, title)]
-    rows = found.rows if everything else [row for row in found.rows if row.differs]
+
+    def in_table(row: Row) -> bool:
+        return everything or row.differs or row.path in wanted or published.find(known, row.path) is not None
+
+    rows = [row for row in found.rows if in_table(row)]
     exact = [row for row in rows if row.kind == "exact"]
     varying = [row for row in rows if row.kind != "exact"]
     if exact:
@@ -75,8 +87,12 @@ def _cells(row: Row, exact: bool) -> list[str]:
     shown = [value(row.a.value, row.unit, exact), value(row.b.value, row.unit, exact), percent(row)]
     if exact:
         return shown
-    if row.change is None or row.found == TOO_FEW:
+    if row.change is None:
         return [*shown, "-"]
+    if row.found == TOO_FEW:
+        return [*shown, "too few runs"]
+    if row.found == NOISE and row.change.low == row.change.high:
+        return [*shown, "the same"]
     high = f"{row.change.high * 100:+.1f}%" if row.change.high < 1e4 else "any"
     return [*shown, f"{row.change.low * 100:+.1f} .. {high}"]
 

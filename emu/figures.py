@@ -74,6 +74,8 @@ def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
     A row alone is called by its size, if it has one: what else is in it may be what two runs are compared in.
     """
+    if rows and all("site" in row for row in rows):  # the ledger's: whatever else there is, a site is that site
+        return [",".join(str(row[key]) for key in ("site", "function", "locks") if row.get(key)) for row in rows]
     if len(rows) == 1:
         return [str(rows[0].get("size", 0))]
     texts = [key for key in (rows[0] if rows else {}) if key not in NOT_NAMES and _all_text(rows, key)]

@@ -45,7 +45,8 @@ def decide(output: str | None, name: str | None, workload: str, seed: int) -> Pl
         problem = runs.why_not(path.parent)
         if problem:
             raise ResourceError(f"-o {one_line(str(path))}: {problem}; give another place")
-        return Place(path, True)
+        # A workload may go elsewhere.
+        return Place(path.absolute(), True)
     home = runs.home()
     path_name = runs.check_name(name) if name is not None else runs.new_name(workload, seed)
     problem = runs.why_not(home)

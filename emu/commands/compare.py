@@ -318,7 +318,7 @@ def report(
     else:
         head = f"{comparisons[0].a.document['workload']}: {about['rounds']} rounds, {about['ended']}" if about else ""
         parts = [
-            text(one, everything=args.all, limits=one_judged, title=head)
+            text(one, everything=args.all, limits=one_judged, title=head, wanted=args.metric)
             for one, one_judged in zip(comparisons, judged, strict=True)
         ]
         sys.stdout.write("\n".join(parts))

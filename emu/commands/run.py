@@ -119,7 +119,7 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         name=args.name or "",
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
-        keep_segment=str(Path(args.output).parent) if args.output is not None else "",
+        keep_segment=str(Path(args.output).absolute().parent) if args.output is not None else "",
         probe=not args.no_probe,
     )
     runner = Runner(workload, config, args, wanted)

@@ -254,6 +254,19 @@ def test_every_thread_has_a_claim():
         assert published.claims(switch.name, switch.thread), switch.name
 
 
+def test_a_published_figure_is_shown_whatever_was_found():
+    path = "result.script.grown"
+    config = DOCUMENT["config"]
+    a, b = (DOCUMENT | {"workload": "memcg-create", "config": config | {"patches": {"slab-create-no-ipi": value}}}
+            for value in ("off", "on"))
+    found = compare_sides(Side("A", a, {path: np.array([50, 51])}), Side("B", b, {path: np.array([0, 1])}))
+    lines = [line.split() for line in compare_text.text(found, everything=False).splitlines()]
+    assert ["result.script.grown", "50.5", "0.500", "-99.0%", "too", "few", "runs", "-99.8%"] in lines
+    noisy = compare_sides(side("A", noise(1, 9)), side("B", noise(2, 9)))
+    assert "interval" not in compare_text.text(noisy, everything=False)
+    assert "interval" in compare_text.text(noisy, everything=False, wanted=[NS])
+
+
 def test_json_is_finite():
     import json
 

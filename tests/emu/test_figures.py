@@ -42,6 +42,7 @@ def test_rows_are_called_by_what_tells_them_apart():
     variants = [{"variant": "on", "verdict": "pass"}, {"variant": "off", "verdict": "violation"}]
     assert row_names(variants) == ["on", "off"]
     assert row_names([]) == []
+    assert row_names([{"site": "s", "function": "f", "locks": ""}]) == ["s,f"]
     # What two runs differ in must not be in the name.
     assert row_names([{"variant": "on", "n": 1}]) == ["0"]
     assert row_names([{"test": "concurrent", "size": 32, "series": 11}]) == ["32"]
