@@ -8,6 +8,7 @@ so the interpreter's after-fork work is done at its first body.
 import cython
 from cython.cimports.cpus.cpu import MAIL_BODY, MAIL_CALL, MAIL_NONE, cpu_of, mail_function, run_cpu, this_cpu
 from cython.cimports.cpus.smp import complete_requests_of_dead
+from cython.cimports.cpus.workqueue import adopt_work_of_dead
 from cython.cimports.ipc.atomic import (
     atomic_fetch_add,
     read_once,
@@ -15,6 +16,7 @@ from cython.cimports.ipc.atomic import (
     smp_load_acquire,
     smp_store_release,
     vlong,
+    write_once,
 )
 from cython.cimports.ipc.cpumask import cpumask_clear_cpu, cpumask_set_cpu
 from cython.cimports.ipc.gate import gate_forget, setup_timer
@@ -96,12 +98,11 @@ def reply(c, text, length):
     complete(cython.address(c.body_done))
 
 
-def fork_cpus(count: int, runner, pin: bool, queue: bool) -> list:
+def fork_cpus(count: int, pids: list, runner, pin: bool, queue: bool) -> None:
     """Fork `count` CPUs. runner(cpu, index, params) -> bytes runs body `index` in a CPU's process.
 
-    Returns the pids; on failure raises OSError with those made in `.args[2]`, and the caller ends them.
+    Each pid is appended to `pids` as soon as it is known. Raises OSError when a fork fails; the caller ends those made.
     """
-    pids: list = []
     parent = getpid()
     mask_interrupts(SIG_BLOCK)
     PyOS_BeforeFork()
@@ -112,11 +113,10 @@ def fork_cpus(count: int, runner, pin: bool, queue: bool) -> list:
             live(id, runner)
         if pid < 0:
             PyOS_AfterFork_Parent()
-            raise OSError(11, "fork", pids)
+            raise OSError(11, "fork")
         processor_of(id).pid = pid
         pids.append(pid)
     PyOS_AfterFork_Parent()
-    return pids
 
 
 def ready() -> int:
@@ -147,6 +147,7 @@ def post_call(id: int, function: int, args: tuple) -> None:
         c.mail.args[i] = value
     c.mail.function = cython.cast(mail_function, cython.cast(cython.ulong, function))
     c.mail.done.done = 0
+    c.mail.died = 0
     smp_store_release(cython.address(c.mail.command), MAIL_CALL)
     raise_vector(cython.address(c.hw), RESCHEDULE_VECTOR)
 
@@ -154,6 +155,21 @@ def post_call(id: int, function: int, args: tuple) -> None:
 def call_done(id: int) -> bool:
     """Whether the mailed function has returned."""
     return smp_load_acquire(cython.cast(cython.pointer(vlong), cython.address(cpu_of(id).mail.done.done))) != 0
+
+
+def call_died(id: int) -> bool:
+    """Whether the CPU has died before the function returned."""
+    return read_once(cython.address(cpu_of(id).mail.died)) != 0
+
+
+def is_dead(id: int) -> bool:
+    """Whether the CPU's process is gone."""
+    return processor_of(id).dead != 0
+
+
+def adopt_work(id: int) -> None:
+    """A CPU has died: have another one run the work items that it leaves. In the main thread."""
+    adopt_work_of_dead(id)
 
 
 def call_result(id: int) -> int:
@@ -235,6 +251,10 @@ def cpu_died(id: int) -> int:
     complete_requests_of_dead(id)
     broken = break_locks(id) + break_heap_lock(id)
     gate_forget(id)
+    mail = cython.address(cpu_of(id).mail)
+    if smp_load_acquire(cython.cast(cython.pointer(vlong), cython.address(mail.done.done))) == 0:
+        write_once(cython.address(mail.died), 1)
+    write_once(cython.address(mail.command), MAIL_NONE)
     complete(cython.address(cpu_of(id).mail.done))
     complete(cython.address(cpu_of(id).body_done))
     return broken

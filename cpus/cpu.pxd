@@ -46,6 +46,7 @@ cdef enum:
     AREA_RCU = 4
     AREA_LOCKS = 5                # struct kernel_locks (cpus/locks)
     AREA_SLUB = 6
+    AREA_SLOW_FREE = 7            # no root: != 0 if a free must look further (several nodes, or a debugged cache)
     AREA_WORKLOAD = 15
 
 ctypedef long (*mail_function)(long *args) noexcept nogil
@@ -55,6 +56,7 @@ cdef struct mailbox:
     mail_function function
     long args[8]
     long result
+    vlong died                    # its CPU died before it answered
     completion done
 
 # A task is what a user process is to the kernel: it has a memcg and runs on one CPU at a time.
@@ -98,6 +100,8 @@ cdef struct cpu:
     int work_backlog              # own items taken from work_list and not yet run
     void *work_head               # those items, oldest first
     void *work_tail
+    void *work_running            # workqueue of the item that runs
+    void *lost_work               # struct work_struct: stands for that item when this CPU has died in it
     # RCU-sched (cpus/rcu).
     vlong rcu_reported            # the last grace period that this CPU has answered for
     vlong rcu_snapshot            # its hw.dynticks when that grace period began
@@ -106,11 +110,13 @@ cdef struct cpu:
     vlong rcu_count               # callbacks queued
     vlong rcu_done                # callbacks run
     rcu_head rcu_barrier_head     # marker that rcu_barrier() queues behind them
+    vlong rcu_marker_out          # that marker is waited for
     long ticks                    # timer interrupts taken
     # Counters (cpus/vmstat), plain increments with interrupts off.
     long counter[NR_COUNTERS]
     histogram *latency            # [NR_LATENCIES]
     void *slab_work               # next reap of this CPU (cpus/slab)
+    unsigned long slab_path       # which slow paths of the allocator it is in (cpus/slab_debug)
     void *pcp                     # per-CPU pagesets (cpus/page_alloc)
     mailbox mail
     completion body_done          # of the Python body, which leaves the mailbox free for calls
@@ -176,3 +182,4 @@ cdef void run_task(cpu *c) noexcept nogil
 cdef long work_until_mail(cpu *c) noexcept nogil
 cdef void idle(cpu *c) noexcept nogil
 cdef long run_cpu(cpu *c) noexcept nogil
+cdef void softirq_asleep(cpu *c) noexcept nogil

@@ -87,6 +87,8 @@ def exit_interrupt():
         return
     stop_if_slice_over(me)
     c = cython.cast(cython.pointer(cpu), me)
+    if c.softirq_pending and me.mode == MODE_KERNEL and me.dynticks & 1 == 0 and me.irq_off == 0:
+        softirq_asleep(c)
     if me.mode != MODE_USER or c.in_exit_work or me.slot < 0:
         return
     c.in_exit_work = 1
@@ -98,6 +100,14 @@ def exit_interrupt():
         pass
     me.mode = MODE_USER
     c.in_exit_work = 0
+
+
+def softirq_asleep(c):
+    """Asleep in the kernel, for a mutex: callbacks run all the same. Its holder may be waiting for them in an
+    rcu_barrier(). They are readers, so it is no quiescent state meanwhile."""
+    atomic_fetch_add(cython.address(c.hw.dynticks), 1)
+    rcu_softirq(c)
+    atomic_fetch_add(cython.address(c.hw.dynticks), 1)
 
 
 def exit_to_user():

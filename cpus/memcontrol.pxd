@@ -3,6 +3,7 @@ from ipc.atomic cimport atomic_fetch_add, vlong
 from ipc.memory cimport segment
 from cpus.cpu cimport AREA_MEMCG, cpu
 from cpus.idr cimport ida
+from cpus.list_head cimport list_head
 from cpus.page_counter cimport page_counter
 from cpus.slab_def cimport kmem_cache
 from cpus.workqueue cimport queue_work, work_struct, workqueue_struct
@@ -30,6 +31,7 @@ cdef struct mem_cgroup:
     long nr_tasks
     page_counter memory
     page_counter kmem
+    list_head kmem_caches         # its child caches; slab_mutex
     work_struct css_free_work
     char name[MEMCG_NAME]
 
@@ -43,6 +45,7 @@ cdef struct memcg_system:
     ida memcg_cache_ida
     workqueue_struct *memcg_kmem_cache_wq       # creation
     workqueue_struct *cgroup_destroy_wq
+    workqueue_struct *system_wq
 
 cdef inline memcg_system *the_memcgs() noexcept nogil:
     return <memcg_system *>segment().area[AREA_MEMCG]

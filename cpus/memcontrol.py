@@ -11,6 +11,7 @@ it its caches, until it is freed.
 import cython
 from cython.cimports.cpus.cpu import this_cpu
 from cython.cimports.cpus.idr import ida_get, ida_remove
+from cython.cimports.cpus.list_head import INIT_LIST_HEAD
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.page_counter import (
     page_counter_init,
@@ -19,14 +20,10 @@ from cython.cimports.cpus.page_counter import (
     page_counter_try_charge,
     page_counter_uncharge,
 )
-from cython.cimports.cpus.slab_common import (
-    cache_from_memcg_idx,
-    memcg_create_kmem_cache,
-    memcg_deactivate_kmem_caches,
-    memcg_destroy_kmem_caches,
-    memcg_update_all_caches,
-)
+from cython.cimports.cpus.slab_common import cache_from_memcg_idx, memcg_create_kmem_cache, memcg_update_all_caches
+from cython.cimports.cpus.slab_death import memcg_deactivate_kmem_caches, memcg_destroy_kmem_caches
 from cython.cimports.cpus.slab_def import slab_root
+from cython.cimports.cpus.slab_release import events_workqueue, release_is_synchronous
 from cython.cimports.cpus.switches import MEMCG_CREATE_WQ, MEMCG_CREATE_WQ_ORDERED, MEMCG_CREATE_WQ_SYSTEM
 from cython.cimports.cpus.workqueue import WQ_ORDERED, WQ_PERCPU, alloc_workqueue, init_work
 from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, write_once
@@ -166,7 +163,14 @@ def mem_cgroup_css_free(work):
     memcg = cython.cast(cython.pointer(mem_cgroup), cython.cast(cython.ulong, work.data[0]))
     system = the_memcgs()
     if memcg.kmem_state == KMEM_ALLOCATED:
+        # Until v4.10 the wait for the callbacks of BY_RCU caches lies inside it.
+        # since v4.11, slab: remove synchronous rcu_barrier() call in memcg cache release path (Heo 2017)
+        locked: cython.bint = release_is_synchronous()
+        if locked:
+            mutex_lock(cython.address(locks().cgroup_mutex))
         memcg_destroy_kmem_caches(memcg)
+        if locked:
+            mutex_unlock(cython.address(locks().cgroup_mutex))
     mutex_lock(cython.address(locks().cgroup_mutex))
     memcg.prev.next = memcg.next
     memcg.next.prev = memcg.prev
@@ -190,6 +194,7 @@ def mem_cgroup_alloc(name):
     system.next_serial_nr += 1
     memcg.css_refcnt = 1
     memcg.kmemcg_id = -1
+    INIT_LIST_HEAD(cython.address(memcg.kmem_caches))
     memcg.parent = cython.address(system.root)
     page_counter_init(cython.address(memcg.memory))
     page_counter_init(cython.address(memcg.kmem))
@@ -238,7 +243,7 @@ def creation_workqueue():
     """
     which = switch_value(MEMCG_CREATE_WQ)
     if which == MEMCG_CREATE_WQ_SYSTEM:
-        return alloc_workqueue("events", WQ_PERCPU)
+        return events_workqueue()
     if which == MEMCG_CREATE_WQ_ORDERED:
         return alloc_workqueue("memcg_kmem_cache_create", WQ_ORDERED)
     return alloc_workqueue("memcg_kmem_cache", WQ_PERCPU)
@@ -263,7 +268,10 @@ def mem_cgroup_init(kernel):
     page_counter_init(cython.address(root.kmem))
     system.memcg_kmem_cache_wq = creation_workqueue()
     system.cgroup_destroy_wq = alloc_workqueue("cgroup_destroy", WQ_PERCPU)
+    system.system_wq = events_workqueue()
     if system.memcg_kmem_cache_wq == cython.NULL or system.cgroup_destroy_wq == cython.NULL:
+        return -ENOMEM
+    if system.system_wq == cython.NULL:
         return -ENOMEM
     segment().area[AREA_MEMCG] = cython.cast(cython.long, system)
     slab = slab_root()

@@ -9,12 +9,17 @@ cdef enum:
     PG_TAIL = 4                   # lru.next points to the head page
     PG_BUDDY = 8                  # head of a free block of the buddy allocator
     PG_SLAB_RCU = 16              # a destroyed slab whose pages wait for a grace period: lru is a struct rcu_head
-    PG_PCP = 32                   # on a per-CPU list
+    PG_PCP = 32                   # on a per-CPU list; private is its migratetype
+    PG_LRU = 64                   # may be reclaimed; s_mem points to the word of its owner that holds its address
+    PG_REFERENCED = 128           # used since it was last looked at
 
     MAX_ORDER = 11                # orders 0..10
     NUMA_NO_NODE = -1
 
     # Values of 4.12; versions differ, and nothing depends on them.
+    __GFP_DMA = 0x01
+    __GFP_DMA32 = 0x04
+    __GFP_MOVABLE = 0x08
     __GFP_RECLAIMABLE = 0x10
     __GFP_HIGH = 0x20
     __GFP_IO = 0x40
@@ -33,6 +38,7 @@ cdef enum:
     GFP_ATOMIC = 0x1080020
     GFP_KERNEL = 0x14000c0
     GFP_KERNEL_ACCOUNT = 0x15000c0
+    GFP_HIGHUSER_MOVABLE = 0x14200ca
 
 # One per page frame; 64 bytes.
 cdef struct page:

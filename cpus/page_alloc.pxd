@@ -1,57 +1,47 @@
-# mm/page_alloc.c: one zone per NUMA node, each a buddy allocator of orders 0..10 under its lock.
-from ipc.atomic cimport vlong
-from ipc.cpumask cimport cpumask
-from ipc.lock cimport spinlock
-from ipc.memory cimport segment
-from cpus.cpu cimport AREA_ZONES
-from cpus.list_head cimport list_head
-from cpus.mm_types cimport MAX_ORDER, page
+# mm/page_alloc.c: the way in and out of the page allocator.
+from cpus.cpu cimport cpu
+from cpus.mm_types cimport page
+from cpus.mmzone cimport (
+    MAX_NR_ZONES, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE, WMARK_HIGH, WMARK_LOW, WMARK_MIN,
+    ZONE_DMA, ZONE_DMA32, ZONE_NORMAL, mm_root, mm_system, node_zone, page_zone, per_cpu_pages, zone,
+)
 
 cdef enum:
-    ZONE_NAME = 16
-
-cdef struct free_area:
-    list_head free_list           # by page.lru
-    long nr_free
-
-cdef struct zone:
-    spinlock lock
-    long node
-    long zone_start_pfn
-    long zone_end_pfn
-    # From here on no page was ever used: neither their struct pages nor their memory are backed by the host yet.
-    long fresh_pfn
-    vlong nr_free_pages           # in free_area; fresh ones apart
-    free_area area[MAX_ORDER]
-    cpumask cpus                  # of this node
-
-cdef struct mm_system:
-    long nr_nodes
-    long totalram_pages
-    vlong backing_failures        # the host had no memory for a page that the machine has
-    zone zones[1]                 # nr_nodes of them
-
-cdef inline mm_system *mm_root() noexcept nogil:
-    return <mm_system *>segment().area[AREA_ZONES]
-
-cdef inline zone *node_zone(long nid) noexcept nogil:
-    return &(<mm_system *>segment().area[AREA_ZONES]).zones[nid]
+    ALLOC_WMARK_MIN = 0           # which watermark must be kept; the low bits of the flags
+    ALLOC_WMARK_LOW = 1
+    ALLOC_WMARK_HIGH = 2
+    ALLOC_WMARK_MASK = 3
+    ALLOC_NO_WATERMARKS = 4
+    ALLOC_HARDER = 16
+    ALLOC_HIGH = 32
+    MAX_RECLAIM_RETRIES = 16      # reclaims in vain before a request that may sleep fails
+    PAGE_ALLOC_COSTLY_ORDER = 3   # beyond it nobody is killed for a request
 
 # order > 0 gives a compound page. NUMA_NO_NODE: this CPU's. With __GFP_THISNODE no other node is tried. Any interrupt
-# state.
+# state; a request that may sleep does so only with interrupts on and preemption enabled.
 cdef page *alloc_pages_node(long nid, long order, long gfp) noexcept nogil
 cdef void __free_pages(page *p, long order) noexcept nogil
 cdef long nr_cpus_node(long nid) noexcept nogil               # online CPUs of a node; at boot the possible ones
 
-# For the per-CPU pagesets: blocks of the buddy, with the zone's lock held.
-cdef page *__rmqueue(zone *z, long order) noexcept nogil
-cdef void __free_one_page(zone *z, page *p, long order) noexcept nogil
+cdef inline long gfp_zone(long gfp) noexcept nogil:
+    """The highest zone that a request allows."""
+    return ZONE_DMA if gfp & 1 else ZONE_DMA32 if gfp & 4 else ZONE_NORMAL
 
-cdef bint add_fresh_block(zone *z) noexcept nogil
-cdef void add_to_free_list(zone *z, page *p, long order) noexcept nogil
-cdef void del_from_free_list(zone *z, page *p, long order) noexcept nogil
-cdef page *rmqueue(zone *z, long order) noexcept nogil
-cdef void free_one_page(zone *z, page *p, long order) noexcept nogil
-cdef bint back_pages(page *p) noexcept nogil
+cdef inline int gfpflags_to_migratetype(long gfp) noexcept nogil:
+    return MIGRATE_MOVABLE if gfp & 8 else MIGRATE_RECLAIMABLE if gfp & 16 else MIGRATE_UNMOVABLE
+
+cdef page *alloc_hot_page(cpu *c, long gfp) noexcept nogil
+cdef bint free_hot_page(cpu *c, page *p) noexcept nogil
 cdef void prep_new_page(zone *z, page *p, long order) noexcept nogil
-cdef void init_zone(zone *z, long nid, long start, long end) noexcept nogil
+cdef page *rmqueue(cpu *c, zone *z, long order, long gfp) noexcept nogil
+cdef page *get_page_from_freelist(long nid, long order, long gfp, int alloc_flags) noexcept nogil
+cdef long watermark_of(zone *z, int alloc_flags) noexcept nogil
+cdef int gfp_to_alloc_flags(long gfp) noexcept nogil
+cdef bint may_sleep(long gfp) noexcept nogil
+cdef page *__alloc_pages_slowpath(long nid, long order, long gfp) noexcept nogil
+cdef page *__alloc_pages_direct_reclaim(
+    long nid, long order, long gfp, int alloc_flags, long *progress) noexcept nogil
+cdef page *__alloc_pages_may_oom(long nid, long order, long gfp, bint *pending) noexcept nogil
+cdef void count_stall(long gfp) noexcept nogil
+cdef void bad_page(page *p) noexcept nogil
+cdef void free_pages_ok(cpu *c, page *p, long order) noexcept nogil

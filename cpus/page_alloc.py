@@ -1,31 +1,69 @@
-"""mm/page_alloc.c: page frames. One zone per NUMA node, in it a buddy allocator of orders 0..10 under the zone's lock.
+"""mm/page_alloc.c: page frames. A request walks the zones that it allows, nearest node and highest zone first, and
+takes from the first that keeps its watermark: single pages from this CPU's pageset (cpus/pcp), blocks from the buddy
+allocator (cpus/buddy).
 
-Blocks that were never used are not in the buddy's lists: fresh_pfn moves over them, so that the host need not back
-their struct pages, and a frame's memory is backed, 16 MiB at a time, when its block is first handed out.
+When every zone is below its watermark, a request that may sleep reclaims by itself. There is no kswapd. What it has
+reclaimed lies on its own CPU's lists, and what others have freed on theirs: neither counts as free. So a reclaim that
+made progress and still finds nothing empties all CPUs' lists, once, and looks again; every one of the tasks that
+reclaim at the same time does so (cpus/pcp_drain).
 """
 
 import cython
-from cython.cimports.cpus.cpu import count_events, cpu_of, cpu_online_mask, this_cpu
-from cython.cimports.cpus.events import EV_MM_PAGE_ALLOC, EV_MM_PAGE_FREE
-from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_del, list_empty
-from cython.cimports.cpus.locks import CLASS_ZONE_LOCK
+from cython.cimports.cpus.buddy import back_pages
+from cython.cimports.cpus.cpu import (
+    LAT_RECLAIM,
+    count_event,
+    count_events,
+    cpu_online_mask,
+    record_latency,
+    this_cpu,
+)
+from cython.cimports.cpus.events import EV_MM_PAGE_ALLOC, EV_MM_PAGE_FREE, EV_RECLAIM_BEGIN, EV_RECLAIM_END
 from cython.cimports.cpus.mm_types import (
+    __GFP_ATOMIC,
+    __GFP_DIRECT_RECLAIM,
+    __GFP_HIGH,
+    __GFP_NORETRY,
     __GFP_THISNODE,
     __GFP_ZERO,
     NUMA_NO_NODE,
     PG_BUDDY,
     PG_HEAD,
+    PG_PCP,
     PG_TAIL,
     page_address,
     page_to_pfn,
     pfn_to_page,
 )
-from cython.cimports.cpus.vmstat import PGALLOC, PGFREE
-from cython.cimports.ipc.atomic import atomic_fetch_add, unlikely
-from cython.cimports.ipc.cpumask import cpumask_and, cpumask_set_cpu, cpumask_weight
+from cython.cimports.cpus.mmzone import (
+    MIGRATE_PCPTYPES,
+    cpu_pagesets,
+    get_pageblock_migratetype,
+    pageset_of,
+    populated_zone,
+    this_pageset,
+    zone_watermark_ok,
+)
+from cython.cimports.cpus.oom_kill import out_of_memory
+from cython.cimports.cpus.pcp import (
+    free_one_page,
+    free_pcppages_bulk,
+    free_unref_page,
+    pcp_pop,
+    pcp_push,
+    rmqueue_buddy,
+    rmqueue_pcplist,
+)
+from cython.cimports.cpus.pcp_drain import drain_all_pages
+from cython.cimports.cpus.switches import PCP_DRAIN, PCP_DRAIN_REMOTE
+from cython.cimports.cpus.vmscan import SWAP_CLUSTER_MAX, try_to_free_pages
+from cython.cimports.cpus.vmstat import ALLOCSTALL, ALLOCSTALL_DMA, ALLOCSTALL_DMA32, PGALLOC_FAIL, PGFREE
+from cython.cimports.ipc.atomic import atomic_fetch_add, likely, unlikely, write_once
+from cython.cimports.ipc.clock import get_cycles
+from cython.cimports.ipc.cpumask import cpumask, cpumask_and, cpumask_weight
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
-from cython.cimports.ipc.lock import spin_lock, spin_lock_init, spin_unlock
-from cython.cimports.ipc.memory import PAGE_SIZE, back_map, back_ram, heap_alloc, map_base
+from cython.cimports.ipc.memory import PAGE_SIZE, segment, switch_value
+from cython.cimports.ipc.processor import this_processor
 from cython.cimports.ipc.trace import trace
 from cython.cimports.libc.string import memset
 
@@ -33,99 +71,9 @@ if not cython.compiled:
     raise ImportError("cpus.page_alloc is not built; run `make setup`")
 
 
-def add_to_free_list(z, p, order):
-    p.flags = PG_BUDDY
-    p.order = cython.cast(cython.short, order)
-    list_add(cython.address(p.lru), cython.address(z.area[order].free_list))
-    z.area[order].nr_free += 1
-    z.nr_free_pages += cython.cast(cython.long, 1) << order
-
-
-def del_from_free_list(z, p, order):
-    p.flags = 0
-    list_del(cython.address(p.lru))
-    z.area[order].nr_free -= 1
-    z.nr_free_pages -= cython.cast(cython.long, 1) << order
-
-
-def add_fresh_block(z):
-    """Put the largest block at fresh_pfn into the free lists. False when none is left, or the host has no memory."""
-    pfn = z.fresh_pfn
-    if pfn >= z.zone_end_pfn:
-        return False
-    order: cython.long = MAX_ORDER - 1
-    pages = cython.cast(cython.long, 1) << order
-    while pfn & (pages - 1) or pfn + pages > z.zone_end_pfn:
-        order -= 1
-        pages >>= 1
-    after = pfn + pages
-    if back_map(cython.cast(cython.long, pfn_to_page(after)) - 1 - map_base()) != 0:
-        atomic_fetch_add(cython.address(mm_root().backing_failures), 1)
-        return False
-    add_to_free_list(z, pfn_to_page(pfn), order)
-    z.fresh_pfn = after
-    return True
-
-
-def __rmqueue(z, order):
-    """A block of this order: the smallest that is large enough, split. NULL if there is none."""
-    while True:
-        for have in range(order, MAX_ORDER):
-            if list_empty(cython.address(z.area[have].free_list)):
-                continue
-            p = cython.cast(cython.pointer(page), z.area[have].free_list.next)
-            del_from_free_list(z, p, have)
-            half = have
-            while half > order:
-                half -= 1
-                add_to_free_list(z, p + (cython.cast(cython.long, 1) << half), half)
-            return p
-        if not add_fresh_block(z):
-            return cython.cast(cython.pointer(page), cython.NULL)
-
-
-def __free_one_page(z, p, order):
-    """Give a block back, joined with its buddy as often as that is free."""
-    pfn = page_to_pfn(p)
-    while order < MAX_ORDER - 1:
-        buddy_pfn = pfn ^ (cython.cast(cython.long, 1) << order)
-        if buddy_pfn < z.zone_start_pfn or buddy_pfn >= z.fresh_pfn:
-            break
-        buddy = pfn_to_page(buddy_pfn)
-        if buddy.flags & PG_BUDDY == 0 or buddy.order != order:
-            break
-        del_from_free_list(z, buddy, order)
-        pfn &= buddy_pfn
-        order += 1
-    add_to_free_list(z, pfn_to_page(pfn), order)
-
-
-def rmqueue(z, order):
-    """Called with interrupts off."""
-    spin_lock(cython.address(z.lock))
-    p = __rmqueue(z, order)
-    spin_unlock(cython.address(z.lock))
-    return p
-
-
-def free_one_page(z, p, order):
-    """Called with interrupts off."""
-    spin_lock(cython.address(z.lock))
-    __free_one_page(z, p, order)
-    spin_unlock(cython.address(z.lock))
-
-
-def back_pages(p):
-    """Have the host back the 16 MiB around a block that is about to be used. A block never crosses such a border."""
-    pfn = page_to_pfn(p)
-    if segment().ram_backed[pfn >> 12]:
-        return True
-    return back_ram(pfn) == 0
-
-
 def prep_new_page(z, p, order):
     count = cython.cast(cython.long, 1) << order
-    for i in range(count):
+    for i in range(1, count):
         each = p + i
         each.flags = PG_TAIL
         each.lru.next = cython.address(p.lru)
@@ -134,96 +82,265 @@ def prep_new_page(z, p, order):
         each.mem_cgroup = cython.NULL
     p.flags = PG_HEAD if order else 0
     p.lru.next = cython.NULL
+    p.nid = cython.cast(cython.short, z.node)
+    p.slab_cache = cython.NULL
+    p.mem_cgroup = cython.NULL
     p.order = cython.cast(cython.short, order)
     p.freelist = cython.NULL
     p.active = 0
 
 
-def alloc_pages_node(nid, order, gfp):
+def rmqueue(c, z, order, gfp):
+    """Called with interrupts off. The coordinator has no pagesets. What is on a list has been backed by the host."""
+    if likely(order == 0 and c.pcp != cython.NULL):
+        p = rmqueue_pcplist(c, z, gfpflags_to_migratetype(gfp))
+    else:
+        p = rmqueue_buddy(z, order, gfpflags_to_migratetype(gfp))
+    if p != cython.NULL and unlikely(not back_pages(p)):
+        free_one_page(z, p, order)
+        p = cython.cast(cython.pointer(page), cython.NULL)
+    return p
+
+
+def watermark_of(z, alloc_flags):
+    """How many pages must be free after the request, beside what is reserved for lower zones' own requests."""
+    if alloc_flags & ALLOC_NO_WATERMARKS:
+        return -z.lowmem_reserve[0] - z.lowmem_reserve[1] - z.lowmem_reserve[2] - 1
+    mark: cython.long = z.watermark[alloc_flags & ALLOC_WMARK_MASK]
+    if alloc_flags & ALLOC_HIGH:
+        mark -= mark // 2
+    if alloc_flags & ALLOC_HARDER:
+        mark -= mark // 4
+    return mark
+
+
+def get_page_from_freelist(nid, order, gfp, alloc_flags):
+    """The first zone that keeps its watermark and has such a block. NULL if there is none."""
     system = mm_root()
-    if nid == NUMA_NO_NODE:
-        nid = this_cpu().node
-    p = cython.cast(cython.pointer(page), cython.NULL)
+    c = this_cpu()
+    classzone = gfp_zone(gfp)
     flags = local_irq_save()
     for i in range(system.nr_nodes):
-        z = node_zone((nid + i) % system.nr_nodes)
-        p = rmqueue(z, order)
-        if p != cython.NULL and unlikely(not back_pages(p)):
-            atomic_fetch_add(cython.address(system.backing_failures), 1)
-            free_one_page(z, p, order)
-            p = cython.NULL
-        if p != cython.NULL:
-            prep_new_page(z, p, order)
-            count_events(PGALLOC, cython.cast(cython.long, 1) << order)
-            trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
-            break
+        node = nid + i if nid + i < system.nr_nodes else nid + i - system.nr_nodes
+        index: cython.long = classzone
+        while index >= 0:
+            z = node_zone(node, index)
+            index -= 1
+            if not populated_zone(z):
+                continue
+            mark = z.watermark[WMARK_LOW] if alloc_flags == ALLOC_WMARK_LOW else watermark_of(z, alloc_flags)
+            if unlikely(not zone_watermark_ok(z, order, mark, classzone)):
+                continue
+            p = rmqueue(c, z, order, gfp)
+            if likely(p != cython.NULL):
+                prep_new_page(z, p, order)
+                c.counter[z.item] += cython.cast(cython.long, 1) << order
+                trace(EV_MM_PAGE_ALLOC, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
+                local_irq_restore(flags)
+                return p
         if gfp & __GFP_THISNODE:
             break
     local_irq_restore(flags)
-    if p != cython.NULL and unlikely(gfp & __GFP_ZERO):
+    return cython.cast(cython.pointer(page), cython.NULL)
+
+
+def alloc_hot_page(c, gfp):
+    """The fast path: a single page from this CPU's list of the zone that is looked at first anyway. NULL for whatever
+    is not that simple, and then nothing has happened."""
+    mine = cython.cast(cython.pointer(cpu_pagesets), c.pcp)
+    classzone = gfp_zone(gfp)
+    z = mine.preferred[classzone]
+    none = cython.cast(cython.pointer(page), cython.NULL)
+    if unlikely(z == cython.NULL or not zone_watermark_ok(z, 0, z.watermark[WMARK_LOW], classzone)):
+        return none
+    if unlikely(switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE):
+        return none
+    flags: cython.int = local_irq_save()
+    p = pcp_pop(cython.address(mine.sets[z.number]), gfpflags_to_migratetype(gfp))
+    if likely(p != cython.NULL):
+        p.flags = 0
+        p.lru.next = cython.NULL
+        p.nid = cython.cast(cython.short, z.node)
+        p.slab_cache = cython.NULL
+        p.mem_cgroup = cython.NULL
+        p.order = 0
+        p.freelist = cython.NULL
+        p.active = 0
+        c.counter[z.item] += 1
+        trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
+    local_irq_restore(flags)
+    return p
+
+
+def alloc_pages_node(nid, order, gfp):
+    c = this_cpu()
+    if nid == NUMA_NO_NODE:
+        nid = c.node
+    p = cython.cast(cython.pointer(page), cython.NULL)
+    if likely(order == 0 and nid == c.node and c.pcp != cython.NULL):
+        p = alloc_hot_page(c, gfp)
+        if likely(p != cython.NULL and gfp & __GFP_ZERO == 0):
+            return p
+    if p == cython.NULL:
+        p = get_page_from_freelist(nid, order, gfp, ALLOC_WMARK_LOW)
+    if unlikely(p == cython.NULL):
+        p = __alloc_pages_slowpath(nid, order, gfp)
+    if p == cython.NULL:
+        count_event(PGALLOC_FAIL)
+        return p
+    if unlikely(gfp & __GFP_ZERO):
         memset(page_address(p), 0, cython.cast(cython.long, PAGE_SIZE) << order)
     return p
 
 
-def __free_pages(p, order):
-    flags = local_irq_save()
-    trace(EV_MM_PAGE_FREE, page_to_pfn(p))
+# --- the slow path --------------------------------------------------------------------------------
+
+
+def gfp_to_alloc_flags(gfp):
+    flags: cython.int = ALLOC_WMARK_MIN
+    if gfp & __GFP_HIGH:
+        flags |= ALLOC_HIGH
+    if gfp & __GFP_ATOMIC:
+        flags |= ALLOC_HARDER
+    return flags
+
+
+def may_sleep(gfp):
+    """Whether this request may reclaim and drain: it says so, and this context can wait for others' answers."""
+    me = this_processor()
+    return (
+        gfp & __GFP_DIRECT_RECLAIM != 0
+        and me.id >= 0
+        and me.irq_off == 0
+        and me.preempt_count == 0
+        and me.in_interrupt == 0
+        and segment().ready != 0
+    )
+
+
+def count_stall(gfp):
+    # since v4.8, mm, vmstat: per-zone allocstall (Gorman 2016); before, their sum
+    index = gfp_zone(gfp)
+    count_event(ALLOCSTALL if index == ZONE_NORMAL else ALLOCSTALL_DMA32 if index == ZONE_DMA32 else ALLOCSTALL_DMA)
+
+
+def __alloc_pages_direct_reclaim(nid, order, gfp, alloc_flags, progress):
+    """Reclaim, look, and if that was in vain empty all CPUs' lists, once, and look again."""
+    start = get_cycles()
+    trace(EV_RECLAIM_BEGIN, order)
+    count_stall(gfp)
+    progress[0] = try_to_free_pages(nid, gfp_zone(gfp), gfp & __GFP_THISNODE != 0, SWAP_CLUSTER_MAX)
+    p = cython.cast(cython.pointer(page), cython.NULL)
+    if progress[0] != 0:
+        p = get_page_from_freelist(nid, order, gfp, alloc_flags)
+        if p == cython.NULL:
+            drain_all_pages(cython.cast(cython.pointer(zone), cython.NULL))
+            p = get_page_from_freelist(nid, order, gfp, alloc_flags)
+        # Where nothing could be reclaimed there is no latency of reclaim: here such a look is over at once.
+        record_latency(LAT_RECLAIM, start)
+    trace(EV_RECLAIM_END, progress[0])
+    return p
+
+
+def __alloc_pages_may_oom(nid, order, gfp, pending):
+    """A last look, which only a zone with much room passes, and then somebody is killed."""
+    pending[0] = False
+    p = get_page_from_freelist(nid, order, gfp, ALLOC_WMARK_HIGH)
+    if p != cython.NULL or order > PAGE_ALLOC_COSTLY_ORDER or gfp & (__GFP_NORETRY | __GFP_THISNODE):
+        return p
+    pending[0] = out_of_memory()
+    return p
+
+
+def __alloc_pages_slowpath(nid, order, gfp):
+    alloc_flags = gfp_to_alloc_flags(gfp)
+    p = get_page_from_freelist(nid, order, gfp, alloc_flags)
+    if p != cython.NULL or not may_sleep(gfp):
+        return p
+    progress: cython.long = 0
+    pending: cython.bint = False
+    for _ in range(MAX_RECLAIM_RETRIES):
+        p = __alloc_pages_direct_reclaim(nid, order, gfp, alloc_flags, cython.address(progress))
+        if p != cython.NULL or gfp & __GFP_NORETRY:
+            return p
+        if progress == 0:
+            # Who was killed gives its memory back in its own time, so this request fails: see cpus/oom_kill.
+            return __alloc_pages_may_oom(nid, order, gfp, cython.address(pending))
+    return p
+
+
+# --- free -----------------------------------------------------------------------------------------
+
+
+def bad_page(p):
+    system = mm_root()
+    write_once(cython.address(system.bad_pfn), page_to_pfn(p))
+    atomic_fetch_add(cython.address(system.bad_pages), 1)
+
+
+def free_pages_ok(c, p, order):
     count = cython.cast(cython.long, 1) << order
     for i in range(count):
         (p + i).flags = 0
-    free_one_page(node_zone(p.nid), p, order)
-    count_events(PGFREE, count)
+    free_one_page(page_zone(p), p, order)
+
+
+def free_hot_page(c, p):
+    """The fast path of a free with interrupts off. False for whatever is not that simple, and nothing has happened."""
+    pfn = page_to_pfn(p)
+    # Compared and not computed, so that what follows need not wait for the page's own words.
+    z = cython.cast(cython.pointer(cpu_pagesets), c.pcp).preferred[ZONE_NORMAL]
+    if unlikely(pfn < z.zone_start_pfn or pfn >= z.zone_end_pfn):
+        z = page_zone(p)
+    migratetype = get_pageblock_migratetype(z, pfn)
+    if unlikely(migratetype >= MIGRATE_PCPTYPES or switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE):
+        return False
+    pcp = this_pageset(c, z)
+    if unlikely(pcp_push(pcp, p, migratetype)):
+        free_pcppages_bulk(pcp, z, pcp.batch)
+    return True
+
+
+def __free_pages(p, order):
+    c = this_cpu()
+    if unlikely(p.flags & (PG_PCP | PG_BUDDY)):
+        bad_page(p)
+        return
+    flags: cython.int = local_irq_save()
+    trace(EV_MM_PAGE_FREE, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
+    c.counter[PGFREE] += cython.cast(cython.long, 1) << order
+    if likely(order == 0 and c.pcp != cython.NULL and free_hot_page(c, p)):
+        pass
+    elif order == 0 and c.pcp != cython.NULL:
+        free_unref_page(c, page_zone(p), p)
+    else:
+        free_pages_ok(c, p, order)
     local_irq_restore(flags)
 
 
 def nr_cpus_node(nid):
-    z = node_zone(nid)
+    cpus = cython.address(mm_root().nodes[nid].cpus)
     if segment().ready == 0:  # no CPU has been started yet: all of them will be
-        return cpumask_weight(cython.address(z.cpus))
+        return cpumask_weight(cpus)
     both: cpumask
-    cpumask_and(cython.address(both), cython.address(z.cpus), cpu_online_mask())
+    cpumask_and(cython.address(both), cpus, cpu_online_mask())
     return cpumask_weight(cython.address(both))
 
 
-def init_zone(z, nid, start, end):
-    spin_lock_init(cython.address(z.lock), CLASS_ZONE_LOCK)
-    z.node = nid
-    z.zone_start_pfn = start
-    z.zone_end_pfn = end
-    z.fresh_pfn = start
-    for order in range(MAX_ORDER):
-        INIT_LIST_HEAD(cython.address(z.area[order].free_list))
-
-
-def mem_init() -> bool:
-    """Split RAM evenly over the nodes. In the coordinator, before the fork; False when the segment is too small."""
-    h = segment()
-    nodes: cython.long = h.nr_nodes
-    system = cython.cast(cython.pointer(mm_system), heap_alloc(cython.sizeof(mm_system) + nodes * cython.sizeof(zone)))
-    if system == cython.NULL:
-        return False
-    system.nr_nodes = nodes
-    system.totalram_pages = h.ram_pages
-    largest: cython.long = cython.cast(cython.long, 1) << (MAX_ORDER - 1)
-    share: cython.long = h.ram_pages // nodes
-    if share >= largest:
-        share -= share % largest
-    for nid in range(nodes):
-        end = h.ram_pages if nid == nodes - 1 else (nid + 1) * share
-        init_zone(cython.address(system.zones[nid]), nid, nid * share, end)
-    for cpu in range(h.nr_cpus):
-        cpumask_set_cpu(cpu, cython.address(system.zones[cpu_of(cpu).node].cpus))
-    h.area[AREA_ZONES] = cython.cast(cython.long, system)
-    return True
-
-
 def nodes() -> list:
-    """Of each node: pages in all, free in the buddy's lists, never used yet."""
-    rows = []
-    for nid in range(mm_root().nr_nodes):
-        z = node_zone(nid)
-        total = z.zone_end_pfn - z.zone_start_pfn
-        rows.append({"pages": total, "free": z.nr_free_pages, "fresh": z.zone_end_pfn - z.fresh_pfn})
+    """Of each node: pages in all, free ones (on buddy or per-CPU lists), of those on per-CPU lists, never used yet."""
+    system = mm_root()
+    rows = [{"pages": 0, "free": 0, "pcp": 0, "fresh": 0} for _ in range(system.nr_nodes)]
+    for i in range(system.nr_populated):
+        z = system.populated[i]
+        row: dict = rows[z.node]
+        pcp = 0
+        for id in range(segment().nr_cpus):
+            pcp += pageset_of(id, z).count
+        row["pages"] += z.zone_end_pfn - z.zone_start_pfn
+        row["free"] += z.nr_free_pages + pcp
+        row["pcp"] += pcp
+        row["fresh"] += z.zone_end_pfn - z.fresh_pfn
     return rows
 
 

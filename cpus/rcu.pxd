@@ -56,6 +56,8 @@ cdef void wake_waiters() noexcept nogil
 cdef void note_rcu_waiter(processor *me, bint waits) noexcept nogil
 cdef long run_callbacks(cpu *me) noexcept nogil
 cdef void barrier_callback(rcu_head *head) noexcept nogil
+cdef void marker_is_over(cpu *c) noexcept nogil
+cdef void pass_over_the_dead() noexcept nogil
 cdef void queue_barrier_marker(void *info) noexcept nogil
 cdef void expedited_handler(void *info) noexcept nogil
 cdef long first_look() noexcept nogil

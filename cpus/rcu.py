@@ -23,7 +23,7 @@ from cython.cimports.cpus.cpu import (
 from cython.cimports.cpus.events import EV_CALLBACK, EV_GP_BEGIN, EV_GP_END
 from cython.cimports.cpus.locks import CLASS_RCU_LOCK, locks
 from cython.cimports.cpus.smp import smp_call_function_single
-from cython.cimports.cpus.vmstat import GRACE_PERIODS, RCU_BARRIERS
+from cython.cimports.cpus.vmstat import GRACE_PERIODS, RCU_BARRIER_IPIS, RCU_BARRIERS
 from cython.cimports.ipc.atomic import atomic_fetch_add, smp_load_acquire, smp_mb, write_once, xchg
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import (
@@ -270,15 +270,28 @@ def rcu_softirq(me):
 
 
 def barrier_callback(head):
+    marker_is_over(this_cpu())
+
+
+def marker_is_over(c):
+    """The marker of a CPU has run, or the CPU has died: once."""
     state = rcu()
-    if atomic_fetch_add(cython.address(state.barrier_out), -1) == 1:
+    if xchg(cython.address(c.rcu_marker_out), 0) and atomic_fetch_add(cython.address(state.barrier_out), -1) == 1:
         wake_cpu(processor_of(state.barrier_waiter))
+
+
+def pass_over_the_dead():
+    """Callbacks of a CPU that died never run: what their end would allow is not done, so nobody need wait for it."""
+    for cpu in range(segment().nr_cpus):
+        if cpu_of(cpu).hw.dead:
+            marker_is_over(cpu_of(cpu))
 
 
 def queue_barrier_marker(info):
     """On each CPU with callbacks, interrupts off: a marker behind all of them."""
     me = this_cpu()
     atomic_fetch_add(cython.address(rcu().barrier_out), 1)
+    xchg(cython.address(me.rcu_marker_out), 1)
     call_rcu_sched(cython.address(me.rcu_barrier_head), barrier_callback)
 
 
@@ -303,6 +316,7 @@ def rcu_barrier_sched():
     cpu: cython.long = cpumask_next(-1, cpu_online_mask())
     while cpu >= 0:
         if cpu_of(cpu).rcu_count:
+            me.counter[RCU_BARRIER_IPIS] += cpu != me.hw.id
             smp_call_function_single(cpu, queue_barrier_marker, cython.NULL, True)
         cpu = cpumask_next(cpu, cpu_online_mask())
     atomic_fetch_add(cython.address(state.barrier_out), -1)
@@ -326,6 +340,7 @@ def wait_for_markers(me):
             break
         park(hw, seen, tick)
         force_quiescent_state()
+        pass_over_the_dead()
         if me.rcu_count and me.in_softirq == 0:
             me.softirq_pending = 1
             sleep_end(hw)

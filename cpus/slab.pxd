@@ -21,6 +21,9 @@ cdef kmem_cache *kmalloc_slab(long size) noexcept nogil
 # Interrupts off.
 cdef void *____cache_alloc(kmem_cache *cachep, long gfp) noexcept nogil
 cdef void ___cache_free(kmem_cache *cachep, void *objp) noexcept nogil
+# What arrays hold: into this CPU's, or, if it is another node's, on its way there.
+cdef void put_object(kmem_cache *cachep, void *objp) noexcept nogil
+cdef void put_in_array(kmem_cache *cachep, void *objp) noexcept nogil
 
 cdef void *refill_and_alloc(kmem_cache *cachep, long gfp) noexcept nogil
 cdef void *alloc_one(kmem_cache *cachep, long gfp) noexcept nogil

@@ -4,22 +4,44 @@ Where an object can be is told beside the checker's sum, in emu/validate.py.
 """
 
 import cython
-from cython.cimports.cpus.cpu import count_event, cpu, kernel_enter, kernel_exit, smp_processor_id, this_cpu
+from cython.cimports.cpus.cpu import (
+    AREA_SLOW_FREE,
+    count_event,
+    cpu,
+    kernel_enter,
+    kernel_exit,
+    smp_processor_id,
+    this_cpu,
+)
 from cython.cimports.cpus.events import EV_ALLOC, EV_FREE
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_head
 from cython.cimports.cpus.mm_types import __GFP_ACCOUNT, __GFP_ZERO, NUMA_NO_NODE, virt_to_head_page
 from cython.cimports.cpus.slab_array import cache_alloc_refill, cache_flusharray, free_block
+from cython.cimports.cpus.slab_check import debug_alloc, debug_free
 from cython.cimports.cpus.slab_def import (
+    CFLGS_SLUB,
     KMALLOC_MAX_SIZE,
     KMALLOC_MIN_SIZE,
     KMALLOC_SHIFT_LOW,
     SLAB_ACCOUNT,
+    SLAB_DEBUG_FLAGS,
+    SLUB_BIAS,
     cpu_cache_get,
     numa_mem_id,
     slab_root,
 )
 from cython.cimports.cpus.slab_grow import slabs_destroy
 from cython.cimports.cpus.slab_node import ____cache_alloc_node, cache_free_alien
+from cython.cimports.cpus.slub import (
+    slub_alloc,
+    slub_alloc_bulk,
+    slub_alloc_node,
+    slub_free,
+    slub_free_bulk,
+    slub_kmalloc,
+    slub_kmalloc_slab,
+)
+from cython.cimports.cpus.slub_def import slub_enabled
 from cython.cimports.cpus.vmstat import SLAB_ALLOC, SLAB_FREE
 from cython.cimports.ipc.atomic import atomic_fetch_add, likely, unlikely
 from cython.cimports.ipc.histogram import ilog2
@@ -63,7 +85,9 @@ def refill_and_alloc(cachep, gfp):
 def kmem_cache_alloc(cachep, gfp):
     """The usual case is written out here, with the CPU looked up once: this and kmem_cache_free are what a workload
     measures."""
-    if unlikely((cachep.flags & SLAB_ACCOUNT) | (gfp & (__GFP_ACCOUNT | __GFP_ZERO))):
+    if unlikely(
+        (cachep.flags & (SLAB_ACCOUNT | SLAB_DEBUG_FLAGS | CFLGS_SLUB)) | (gfp & (__GFP_ACCOUNT | __GFP_ZERO))
+    ):
         return alloc_special(cachep, gfp)
     me = this_processor()
     was = enter_kernel(me)
@@ -87,7 +111,9 @@ def kmem_cache_alloc(cachep, gfp):
 
 def alloc_special(cachep, gfp):
     """An allocation that is to be zeroed, or charged to the current task's memcg: then it comes from that memcg's own
-    cache, if there is one."""
+    cache, if there is one. Or one from a debugged cache, or one of SLUB's."""
+    if cachep.flags & CFLGS_SLUB:
+        return slub_alloc(cachep, gfp)
     was = kernel_enter()
     accounted: cython.bint = ((cachep.flags & SLAB_ACCOUNT) | (gfp & __GFP_ACCOUNT)) != 0
     if accounted:
@@ -108,6 +134,8 @@ def alloc_special(cachep, gfp):
 def alloc_one(cachep, gfp):
     """One object, counted. Interrupts off."""
     objp = refill_and_alloc(cachep, gfp)
+    if unlikely(cachep.flags & SLAB_DEBUG_FLAGS) and objp != cython.NULL:
+        objp = debug_alloc(cachep, objp)
     this_cpu().counter[SLAB_ALLOC] += objp != cython.NULL
     trace(EV_ALLOC, cython.cast(cython.ulong, objp))
     return objp
@@ -116,6 +144,8 @@ def alloc_one(cachep, gfp):
 def kmem_cache_alloc_node(cachep, gfp, nid):
     if nid == NUMA_NO_NODE or nid == numa_mem_id():
         return kmem_cache_alloc(cachep, gfp)
+    if cachep.flags & CFLGS_SLUB:
+        return slub_alloc_node(cachep, gfp, nid)
     was = kernel_enter()
     flags = local_irq_save()
     cpu_cache_get(cachep).allocmiss += 1
@@ -123,6 +153,8 @@ def kmem_cache_alloc_node(cachep, gfp, nid):
     if objp == cython.NULL:
         cpu_cache_get(cachep).allocfail += 1
     else:
+        if cachep.flags & SLAB_DEBUG_FLAGS:
+            objp = debug_alloc(cachep, objp)
         count_event(SLAB_ALLOC)
     trace(EV_ALLOC, cython.cast(cython.ulong, objp))
     local_irq_restore(flags)
@@ -134,6 +166,8 @@ def kmem_cache_alloc_node(cachep, gfp, nid):
 
 def kmem_cache_alloc_bulk(cachep, gfp, n, objects):
     """since v4.3, slab: infrastructure for bulk object allocation and freeing (Lameter 2015); all or nothing."""
+    if cachep.flags & CFLGS_SLUB:
+        return slub_alloc_bulk(cachep, gfp, n, objects)
     was = kernel_enter()
     put = slab_root().memcg_put_cache
     accounted: cython.bint = put != cython.NULL and ((cachep.flags & SLAB_ACCOUNT) | (gfp & __GFP_ACCOUNT)) != 0
@@ -177,9 +211,7 @@ def free_by_coordinator(cachep, objp):
     slabs_destroy(cachep, cython.address(emptied))
 
 
-def ___cache_free(cachep, objp):
-    if unlikely(segment().nr_nodes > 1) and cache_free_alien(cachep, objp):
-        return
+def put_in_array(cachep, objp):
     ac = cpu_cache_get(cachep)
     if likely(ac.avail < ac.limit):
         ac.freehit += 1
@@ -193,9 +225,30 @@ def ___cache_free(cachep, objp):
     ac.avail += 1
 
 
+def put_object(cachep, objp):
+    if segment().nr_nodes > 1 and cache_free_alien(cachep, objp):
+        return
+    put_in_array(cachep, objp)
+
+
+def ___cache_free(cachep, objp):
+    if likely(segment().area[AREA_SLOW_FREE] == 0):
+        put_in_array(cachep, objp)
+        return
+    if cachep.flags & SLAB_DEBUG_FLAGS:
+        objp = debug_free(cachep, objp)
+        if objp == cython.NULL:
+            return
+    put_object(cachep, objp)
+
+
 def cache_from_obj(cachep, objp):
     """A root cache may be named for an object that came from one of its children."""
-    return cython.cast(cython.pointer(kmem_cache), virt_to_head_page(objp).slab_cache)
+    real = cython.cast(cython.pointer(kmem_cache), virt_to_head_page(objp).slab_cache)
+    if unlikely(real == cython.NULL or (real != cachep and real.memcg_params.root_cache != cachep)):
+        if cachep != cython.NULL and cachep.flags & SLAB_DEBUG_FLAGS:
+            return cachep  # a foreign free: debug_free() reports it
+    return real
 
 
 def __cache_free(cachep, objp):
@@ -210,13 +263,17 @@ def kmem_cache_free(cachep, objp):
     me = this_processor()
     was = enter_kernel(me)
     if unlikely(cachep.nr_memcg_children != 0):
+        if cachep.nr_memcg_children >= SLUB_BIAS:
+            slub_free(objp)
+            exit_kernel(me, was)
+            return
         cachep = cache_from_obj(cachep, objp)
     flags = irq_save(me)
     trace(EV_FREE, cython.cast(cython.ulong, objp))
     cython.cast(cython.pointer(cpu), me).counter[SLAB_FREE] += 1
     ac = cachep.cpu_cache[me.id + 1]
     avail = ac.avail
-    if likely(avail < ac.limit and segment().nr_nodes == 1):
+    if likely(avail < ac.limit and segment().area[AREA_SLOW_FREE] == 0):
         ac.avail = avail + 1
         ac.freehit += 1
         ac.entry[avail] = objp
@@ -228,6 +285,9 @@ def kmem_cache_free(cachep, objp):
 
 def kmem_cache_free_bulk(cachep, n, objects):
     """With cachep NULL each object's own cache is looked up."""
+    if slub_enabled():
+        slub_free_bulk(n, objects)
+        return
     was = kernel_enter()
     flags = local_irq_save()
     for i in range(n):
@@ -246,6 +306,8 @@ def kmem_cache_free_bulk(cachep, n, objects):
 
 def kmalloc_slab(size):
     """The general cache for a size; NULL if there is none (yet)."""
+    if slub_enabled():
+        return slub_kmalloc_slab(size)
     caches = slab_root().kmalloc_caches
     if size > KMALLOC_MAX_SIZE:
         return cython.cast(cython.pointer(kmem_cache), cython.NULL)
@@ -261,6 +323,8 @@ def kmalloc_slab(size):
 def kmalloc(size, gfp):
     if size <= 0:
         return cython.cast(cython.p_void, ZERO_SIZE_PTR)
+    if slub_enabled():
+        return slub_kmalloc(size, gfp)
     cachep = kmalloc_slab(size)
     if cachep == cython.NULL:
         return cython.NULL
@@ -269,6 +333,9 @@ def kmalloc(size, gfp):
 
 def kfree(objp):
     if cython.cast(cython.ulong, objp) <= ZERO_SIZE_PTR:
+        return
+    if slub_enabled():
+        slub_free(objp)
         return
     was = kernel_enter()
     __cache_free(cython.cast(cython.pointer(kmem_cache), virt_to_head_page(objp).slab_cache), objp)

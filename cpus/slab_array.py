@@ -5,10 +5,13 @@ from cython.cimports.cpus.cpu import count_event, smp_processor_id
 from cython.cimports.cpus.events import EV_FLUSH, EV_REFILL
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_add_tail, list_del, list_empty
 from cython.cimports.cpus.mm_types import virt_to_head_page
-from cython.cimports.cpus.slab_debug import slab_bug
+from cython.cimports.cpus.slab_check import note_put
+from cython.cimports.cpus.slab_debug import free_in_slab, object_info, slab_bug, slab_bug_begin
 from cython.cimports.cpus.slab_def import (
     BATCHREFILL_LIMIT,
     CFLGS_OBJFREELIST_SLAB,
+    SLAB_CONSISTENCY_CHECKS,
+    SLAB_DEBUG_FLAGS,
     cpu_cache_get,
     numa_mem_id,
     obj_to_index,
@@ -163,6 +166,17 @@ def cache_alloc_refill(cachep, gfp):
 # --- free -----------------------------------------------------------------------------------------
 
 
+def debug_put(cachep, objp):
+    """Note who puts an object of a debugged cache back. False, and noted, if it is free in its slab already."""
+    if cachep.flags & SLAB_CONSISTENCY_CHECKS and free_in_slab(cachep, objp):
+        record = slab_bug_begin(3, cachep, objp, "freed twice")
+        if record != cython.NULL:
+            record.other = object_info(cachep, objp).put
+        return False
+    note_put(cachep, objp)
+    return True
+
+
 def slab_put_obj(cachep, p, objp):
     """Put an object back into its slab. False, and noted, if it is no object of this cache, or free already."""
     offset = cython.cast(cython.ulong, cython.cast(cython.p_char, objp) - cython.cast(cython.p_char, p.s_mem))
@@ -172,6 +186,8 @@ def slab_put_obj(cachep, p, objp):
         return False
     if unlikely(p.active == 0):
         slab_bug(3, cachep, objp, "freed twice")
+        return False
+    if unlikely(cachep.flags & SLAB_DEBUG_FLAGS) and not debug_put(cachep, objp):
         return False
     p.active -= 1
     if p.freelist == cython.NULL:
@@ -206,7 +222,11 @@ def free_block(cachep, objpp, nr_objects, node, list):
     if at_end:
         n.free_objects += nr_objects
     for i in range(nr_objects):
-        if not free_one_object(cachep, n, objpp[i]) or at_end:
+        good = free_one_object(cachep, n, objpp[i])
+        if at_end:
+            n.free_objects -= not good
+            continue
+        if not good:
             continue
         n.free_objects += 1
         p = virt_to_head_page(objpp[i])

@@ -7,9 +7,7 @@ from cpus.slab_def cimport (
     kmem_cache, memcg_cache_array, slab_ctor_t, slab_root, slab_system,
 )
 from cpus.slab_info cimport slabinfo_write
-from cpus.slab_memcg cimport (
-    memcg_create_kmem_cache, memcg_deactivate_kmem_caches, memcg_destroy_kmem_caches, memcg_update_all_caches,
-)
+from cpus.slab_memcg cimport memcg_create_kmem_cache, memcg_update_all_caches
 
 # NULL, and *error says why (error may be NULL).
 cdef kmem_cache *kmem_cache_create(
@@ -30,8 +28,8 @@ cdef void unlock_slab() noexcept nogil
 cdef kmem_cache *create_cache(
     const char *name, long object_size, long align, unsigned long flags, slab_ctor_t ctor, void *memcg,
     kmem_cache *root_cache, long *error) noexcept nogil
-cdef long shutdown_cache(kmem_cache *cachep, list_head *release) noexcept nogil      # -EBUSY, or moved to `release`
-cdef void release_caches(list_head *release) noexcept nogil          # without slab_mutex: may wait for callbacks
+# -EBUSY, or 0 and not to be touched any more: gone, on its way, or on `release` for release_caches()
+cdef long shutdown_cache(kmem_cache *cachep, list_head *release) noexcept nogil
 cdef long calculate_alignment(unsigned long flags, long align, long size) noexcept nogil
 cdef bint mergeable(kmem_cache *s, long size, long align, unsigned long flags) noexcept nogil
 cdef kmem_cache *find_mergeable(long size, long align, unsigned long flags, slab_ctor_t ctor) noexcept nogil
@@ -39,3 +37,5 @@ cdef long check_arguments(long size, long align) noexcept nogil
 cdef kmem_cache *create_locked(
     const char *name, long size, long align, unsigned long flags, slab_ctor_t ctor, long *error) noexcept nogil
 cdef long init_cache_params(kmem_cache *s, void *memcg, kmem_cache *root_cache) noexcept nogil
+cdef long __kmem_cache_create(kmem_cache *s, unsigned long flags) noexcept nogil
+cdef void release_cache(kmem_cache *s) noexcept nogil

@@ -6,10 +6,13 @@ from cython.cimports.cpus.events import EV_CACHE_CREATE, EV_CACHE_DESTROY, EV_SH
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_add_tail, list_del
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.rcu import rcu_barrier_sched
+from cython.cimports.cpus.slab_death import shutdown_memcg_caches
+from cython.cimports.cpus.slab_debug import WHERE_DESTROY, WHERE_SHRINK, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
     KMALLOC_MAX_SIZE,
     SLAB_ACCOUNT,
     SLAB_CACHE_DMA,
+    SLAB_DEBUG_FLAGS,
     SLAB_HWCACHE_ALIGN,
     SLAB_NAME,
     SLAB_NOLEAKTRACE,
@@ -23,14 +26,13 @@ from cython.cimports.cpus.slab_def import (
 )
 from cython.cimports.cpus.slab_drain import __kmem_cache_shrink, __kmem_cache_shutdown
 from cython.cimports.cpus.slab_geometry import set_geometry
-from cython.cimports.cpus.slab_memcg import (
-    link_child,
-    memcg_init_array,
-    shutdown_memcg_caches,
-    unlink_child,
-)
+from cython.cimports.cpus.slab_memcg import link_child, memcg_init_array, unlink_child
+from cython.cimports.cpus.slab_release import queue_release, release_caches
 from cython.cimports.cpus.slab_setup import __kmem_cache_release, free_kmem_cache
 from cython.cimports.cpus.slab_tune import setup_cpu_cache
+from cython.cimports.cpus.slub_def import slub_enabled
+from cython.cimports.cpus.slub_drain import slub_shrink, slub_shutdown
+from cython.cimports.cpus.slub_setup import slub_create, slub_release
 from cython.cimports.cpus.switches import SHRINK_SLAB_MUTEX
 from cython.cimports.cpus.vmstat import CACHES_CREATED, CACHES_DESTROYED
 from cython.cimports.ipc.clock import get_cycles
@@ -46,7 +48,7 @@ ENOMEM = cython.declare(cython.long, 12)
 EBUSY = cython.declare(cython.long, 16)
 EINVAL = cython.declare(cython.long, 22)
 
-SLAB_NEVER_MERGE = cython.declare(cython.ulong, SLAB_TYPESAFE_BY_RCU | SLAB_NOLEAKTRACE)
+SLAB_NEVER_MERGE = cython.declare(cython.ulong, SLAB_TYPESAFE_BY_RCU | SLAB_NOLEAKTRACE | SLAB_DEBUG_FLAGS)
 SLAB_MERGE_SAME = cython.declare(cython.ulong, SLAB_RECLAIM_ACCOUNT | SLAB_CACHE_DMA | SLAB_ACCOUNT)
 
 
@@ -116,6 +118,21 @@ def init_cache_params(s, memcg, root_cache):
     return memcg_init_array(s, slab_root().memcg_nr_cache_ids)
 
 
+def __kmem_cache_create(s, flags):
+    """The allocator's part of a creation."""
+    if slub_enabled():
+        return slub_create(s, flags)
+    error = set_geometry(s, flags)
+    return error if error != 0 else setup_cpu_cache(s)
+
+
+def release_cache(s):
+    """slab_kmem_cache_release(): give back a cache that has no slab any more."""
+    slub_release(s)
+    __kmem_cache_release(s)
+    free_kmem_cache(s)
+
+
 def create_cache(name, object_size, align, flags, ctor, memcg, root_cache, error):
     system = slab_root()
     cpus: cython.long = segment().nr_cpus
@@ -133,12 +150,9 @@ def create_cache(name, object_size, align, flags, ctor, memcg, root_cache, error
     s.refcount = 1
     error[0] = init_cache_params(s, memcg, root_cache)
     if error[0] == 0:
-        error[0] = set_geometry(s, flags)
-    if error[0] == 0:
-        error[0] = setup_cpu_cache(s)
+        error[0] = __kmem_cache_create(s, flags)
     if error[0] != 0:
-        __kmem_cache_release(s)
-        free_kmem_cache(s)
+        release_cache(s)
         return cython.cast(cython.pointer(kmem_cache), cython.NULL)
     list_add(cython.address(s.list), cython.address(system.slab_caches))
     if root_cache == cython.NULL:
@@ -190,6 +204,7 @@ def kmem_cache_create(name, size, align, flags, ctor, error):
 
 def kmem_cache_shrink(cachep):
     start = get_cycles()
+    path = path_enter(WHERE_SHRINK)
     trace(EV_SHRINK_BEGIN, cython.cast(cython.ulong, cachep))
     down_read(cython.address(locks().cpu_hotplug))
     down_read(cython.address(locks().mem_hotplug))
@@ -198,45 +213,29 @@ def kmem_cache_shrink(cachep):
     locked: cython.bint = switch_on(SHRINK_SLAB_MUTEX)
     if locked:
         mutex_lock(cython.address(locks().slab_mutex))
-    left = __kmem_cache_shrink(cachep)
+    left = slub_shrink(cachep) if slub_enabled() else __kmem_cache_shrink(cachep)
     if locked:
         mutex_unlock(cython.address(locks().slab_mutex))
     up_read(cython.address(locks().mem_hotplug))
     up_read(cython.address(locks().cpu_hotplug))
     trace(EV_SHRINK_END, cython.cast(cython.ulong, cachep))
+    path_leave(path)
     record_latency(LAT_SHRINK, start)
     return left
 
 
 def shutdown_cache(cachep, release):
-    if __kmem_cache_shutdown(cachep) != 0:
+    left = slub_shutdown(cachep) if slub_enabled() else __kmem_cache_shutdown(cachep)
+    if left != 0:
         return -EBUSY
     if is_root_cache(cachep):
         list_del(cython.address(cachep.memcg_params.root_caches_node))
     else:
         unlink_child(cachep)
     list_del(cython.address(cachep.list))
-    list_add_tail(cython.address(cachep.list), release)
     slab_root().nr_caches -= 1
+    queue_release(cachep, release)
     return 0
-
-
-def release_caches(release):
-    """Free shut-down caches. Callbacks that free slab pages use the cache, so they must have run before."""
-    barrier: cython.bint = False
-    each = release.next
-    while each != release:
-        barrier |= cache_of_list(each).flags & SLAB_TYPESAFE_BY_RCU != 0
-        each = each.next
-    if barrier:
-        rcu_barrier_sched()
-    while release.next != release:
-        s = cache_of_list(release.next)
-        list_del(cython.address(s.list))
-        trace(EV_CACHE_DESTROY, cython.cast(cython.ulong, s))
-        count_event(CACHES_DESTROYED)
-        __kmem_cache_release(s)
-        free_kmem_cache(s)
 
 
 def kmem_cache_destroy(cachep):
@@ -245,6 +244,7 @@ def kmem_cache_destroy(cachep):
     release: list_head
     INIT_LIST_HEAD(cython.address(release))
     error: cython.long = 0
+    path = path_enter(WHERE_DESTROY)
     lock_slab()
     if cachep.refcount > 1:
         cachep.refcount -= 1
@@ -253,5 +253,6 @@ def kmem_cache_destroy(cachep):
         if error == 0:
             error = shutdown_cache(cachep, cython.address(release))
     unlock_slab()
+    path_leave(path)
     release_caches(cython.address(release))
     return error

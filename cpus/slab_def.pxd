@@ -19,6 +19,14 @@ cdef enum:
     SLAB_MEM_SPREAD = 0x100000
     SLAB_NOLEAKTRACE = 0x800000
     SLAB_ACCOUNT = 0x4000000
+    # Debugging (cpus/slab_debug, cpus/slab_check): the kernel's values, but for the last.
+    SLAB_CONSISTENCY_CHECKS = 0x100         # F: frees are checked
+    SLAB_RED_ZONE = 0x400                   # Z: bytes around each object that nobody may write
+    SLAB_POISON = 0x800                     # P: free objects hold a pattern
+    SLAB_STORE_USER = 0x10000               # U: reports tell the last allocation and the last free
+    SLAB_QUARANTINE = 0x200                 # Q: a freed object is reused late, as KASAN's quarantine does it
+    SLAB_DEBUG_FLAGS = 0x10f00
+    CFLGS_SLUB = 0x10000000                 # internal: SLUB's (cpus/slub_def)
     # Internal: where the freelist is; neither: in the last bytes of the slab.
     CFLGS_OFF_SLAB = 0x20000000
     CFLGS_OBJFREELIST_SLAB = 0x40000000
@@ -44,8 +52,10 @@ cdef enum:
     SLAB_FULL = 3
 
     SLAB_NAME = 128
+    SLUB_BIAS = 1099511627776               # in nr_memcg_children of SLUB's: kmem_cache_free() tests one word for both
     MAX_SLAB_BUGS = 16
-    MEMCG_CHAINS = 1024
+    MAX_REPLACED = 32             # replaced shared arrays that are remembered
+    QUARANTINE_SLOTS = 64         # objects of a cache whose reuse is delayed
 
 # A stack of objects. Per CPU: touched by its owner with interrupts off. Shared, per node: under list_lock.
 cdef struct array_cache:
@@ -102,8 +112,35 @@ cdef struct memcg_cache_params:
     long kmemcg_id                # its slot in the root's array, as long as it is in it
     list_head children_node
     list_head kmem_caches_node    # children of the same memcg
+    rcu_head deact_rcu_head       # deactivation, and the planted release, by call_rcu
+    work_struct deact_work
 
 ctypedef void (*slab_ctor_t)(void *object) noexcept nogil
+
+# Who did something, when, and on which way: one code of cpus/slab_debug per byte, the innermost lowest.
+cdef struct slab_event:
+    long cycles                   # 0: it has not happened
+    long cpu
+    unsigned long path
+
+# Behind each object of a debugged cache.
+cdef struct slab_object_info:
+    vlong state                   # OBJECT_FREE or OBJECT_IN_USE
+    slab_event allocated
+    slab_event freed
+    slab_event put                # into its slab
+
+cdef struct slab_quarantine:
+    vlong next
+    vlong slot[QUARANTINE_SLOTS]
+
+# A shared array that was replaced and freed.
+cdef struct slab_replaced:
+    unsigned long array
+    unsigned long cache
+    long node
+    long objects                  # what it held, given back to the slabs before
+    slab_event when
 
 cdef struct kmem_cache:
     # What the fast paths read.
@@ -126,7 +163,9 @@ cdef struct kmem_cache:
     kmem_cache *freelist_cache
     long reciprocal_size          # 2^32 / size, rounded up: exact for the offset of an object
     long align
-    long obj_offset
+    long obj_offset               # of what the caller gets, in what arrays and slabs hold: the left red zone
+    long info_offset              # of the slab_object_info, from the same
+    slab_quarantine *quarantine
     slab_ctor_t ctor
     # Management: slab_mutex.
     list_head list                # slab_caches
@@ -155,6 +194,14 @@ cdef struct slab_bug_record:
     unsigned long cache
     unsigned long address
     char what[32]
+    char fix[32]                  # what was done about it
+    slab_event now
+    slab_event other              # the one it collided with
+    slab_event allocated          # the object's last
+    slab_event freed
+    long found                    # the first wrong byte, and what it should be; -1: no matter of bytes
+    long wanted
+    long objects                  # how many it concerns
 
 # The root, in the segment's area[AREA_SLAB].
 cdef struct slab_system:
@@ -174,10 +221,21 @@ cdef struct slab_system:
     bint (*memcg_charge_slab)(void *memcg, long order) noexcept nogil
     void (*memcg_uncharge_slab)(void *memcg, long order) noexcept nogil
     long memcg_nr_cache_ids                 # size of every root's memcg_cache_array
-    list_head memcg_chains[MEMCG_CHAINS]    # child caches by their memcg's id
+    # BY_RCU caches that wait for the asynchronous release (cpus/slab_release).
+    list_head slab_caches_to_rcu_destroy    # slab_mutex
+    work_struct slab_caches_to_rcu_destroy_work
+    void *system_wq                         # struct workqueue_struct
+    long rcu_destroy_cpu                    # where it runs; one at a time, as a work item of the kernel's
+    vlong rcu_destroy_running
+    long rcu_destroy_apart                  # a workload's: not on the CPU that queues, which would sleep with it
+    long rcu_destroy_held                   # a workload's: queue, and start later
     # What the allocator itself has found broken; the checker reports it.
     vlong nr_bugs
     slab_bug_record bugs[MAX_SLAB_BUGS]
+    unsigned long debug_flags               # slab_debug=: of every cache, or of one
+    char debug_cache[SLAB_NAME]
+    vlong nr_replaced
+    slab_replaced replaced[MAX_REPLACED]
     array_cache coordinator_cache           # in every cpu_cache[0]
 
 cdef inline slab_system *slab_root() noexcept nogil:
@@ -207,6 +265,9 @@ cdef inline kmem_cache *cache_of_child_node(list_head *entry) noexcept nogil:
 
 cdef inline kmem_cache *cache_of_memcg_node(list_head *entry) noexcept nogil:
     return <kmem_cache *>(<char *>entry - (<size_t>&(<kmem_cache *><size_t>4096).memcg_params.kmem_caches_node - 4096))
+
+cdef inline kmem_cache *cache_of_deact_head(rcu_head *head) noexcept nogil:
+    return <kmem_cache *>(<char *>head - (<size_t>&(<kmem_cache *><size_t>4096).memcg_params.deact_rcu_head - 4096))
 
 # Objects of a slab, and its freelist.
 cdef inline void *index_to_obj(kmem_cache *cachep, page *p, long index) noexcept nogil:

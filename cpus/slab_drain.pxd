@@ -12,4 +12,5 @@ cdef void drain_array_locked(
 cdef long drain_freelist(kmem_cache *cachep, kmem_cache_node *n, long tofree) noexcept nogil    # slabs freed
 cdef long slabs_tofree(kmem_cache *cachep, kmem_cache_node *n) noexcept nogil
 
+cdef void release_quarantine(kmem_cache *cachep) noexcept nogil
 cdef void do_drain(void *info) noexcept nogil

@@ -2,12 +2,23 @@
 
 import cython
 from cython.cimports.cpus.cpu import LAT_DRAIN, record_latency
+from cython.cimports.cpus.delay import delay_point
 from cython.cimports.cpus.events import EV_DRAIN_SHARED
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_del, list_empty
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.mm_types import page
+from cython.cimports.cpus.slab import put_object
 from cython.cimports.cpus.slab_array import free_block
-from cython.cimports.cpus.slab_debug import slab_bug
+from cython.cimports.cpus.slab_check import quarantined
+from cython.cimports.cpus.slab_debug import (
+    WHERE_DO_DRAIN,
+    WHERE_DRAIN_ARRAY,
+    WHERE_DRAIN_CPU_CACHES,
+    path_enter,
+    path_leave,
+    replaced_meanwhile,
+    slab_bug,
+)
 from cython.cimports.cpus.slab_def import cpu_cache_get, numa_mem_id, slab_root
 from cython.cimports.cpus.slab_grow import slab_destroy, slabs_destroy
 from cython.cimports.cpus.slab_node import drain_alien_cache
@@ -17,7 +28,7 @@ from cython.cimports.cpus.switches import (
     DRAIN_FREE_SLABS_ALL,
     DRAIN_SHARED_LOCKED,
 )
-from cython.cimports.ipc.atomic import read_once, read_once_ptr
+from cython.cimports.ipc.atomic import likely, read_once, read_once_ptr
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import mutex_is_locked_by_me, spin_lock, spin_unlock
@@ -29,7 +40,6 @@ if not cython.compiled:
     raise ImportError("cpus.slab_drain is not built; run `make setup`")
 
 INT_MAX = cython.declare(cython.long, 0x7FFFFFFF)
-FREED = cython.declare(cython.uint, 0x6B6B6B6B)
 
 
 def do_drain(info):
@@ -37,6 +47,7 @@ def do_drain(info):
     cachep = cython.cast(cython.pointer(kmem_cache), info)
     emptied: list_head
     INIT_LIST_HEAD(cython.address(emptied))
+    was = path_enter(WHERE_DO_DRAIN)
     ac = cpu_cache_get(cachep)
     node = numa_mem_id()
     n = cachep.node[node]
@@ -45,15 +56,13 @@ def do_drain(info):
     spin_unlock(cython.address(n.list_lock))
     ac.avail = 0
     slabs_destroy(cachep, cython.address(emptied))
+    path_leave(was)
 
 
 def drain_array_locked(cachep, ac, node, free_all, list):
     if ac == cython.NULL or ac.avail == 0:
         return
     trace(EV_DRAIN_SHARED, cython.cast(cython.ulong, ac))
-    if ac.limit == FREED:
-        slab_bug(9, cachep, ac, "array cache used after free")
-        return
     tofree = ac.avail if free_all else (ac.limit + 4) // 5
     if tofree > ac.avail:
         tofree = (ac.avail + 1) // 2
@@ -74,17 +83,35 @@ def drain_array(cachep, n, ac, force, node):
         slab_bug(11, cachep, ac, "drain_array without slab_mutex")
     emptied: list_head
     INIT_LIST_HEAD(cython.address(emptied))
+    was = path_enter(WHERE_DRAIN_ARRAY)
+    delay_point()
     flags = local_irq_save()
     spin_lock(cython.address(n.list_lock))
-    drain_array_locked(cachep, ac, node, force, cython.address(emptied))
+    # Not the CPU's own, nor what the node has now: somebody replaced it since the caller looked.
+    if likely(ac == n.shared or ac == cpu_cache_get(cachep) or not replaced_meanwhile(cachep, ac)):
+        drain_array_locked(cachep, ac, node, force, cython.address(emptied))
     spin_unlock(cython.address(n.list_lock))
     local_irq_restore(flags)
+    path_leave(was)
     slabs_destroy(cachep, cython.address(emptied))
+
+
+def release_quarantine(cachep):
+    """Free at last what a debugged cache has kept back."""
+    flags = local_irq_save()
+    objp = quarantined(cachep)
+    while objp != cython.NULL:
+        put_object(cachep, objp)
+        objp = quarantined(cachep)
+    local_irq_restore(flags)
 
 
 def drain_cpu_caches(cachep):
     """Empty the arrays of all CPUs (IPIs to all, empty or not), alien caches and shared arrays."""
     start = get_cycles()
+    was = path_enter(WHERE_DRAIN_CPU_CACHES)
+    if cachep.quarantine != cython.NULL:
+        release_quarantine(cachep)
     on_each_cpu(do_drain, cachep, True)
     nodes = slab_root().nr_nodes
     for node in range(nodes):
@@ -105,6 +132,7 @@ def drain_cpu_caches(cachep):
             # The race: the pointer is read here, and used when somebody may have freed what it points to.
             shared = cython.cast(cython.pointer(array_cache), read_once_ptr(cython.address(n.shared)))
             drain_array(cachep, n, shared, True, node)
+    path_leave(was)
     record_latency(LAT_DRAIN, start)
 
 

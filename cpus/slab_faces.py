@@ -29,6 +29,8 @@ from cython.cimports.ipc.cpumask import cpumask_clear_cpu, cpumask_set_cpu
 from cython.cimports.ipc.memory import heap_alloc, heap_free, segment
 from cython.cimports.ipc.processor import private, processor_of, this_processor
 
+from cpus import slub_faces
+
 if not cython.compiled:
     raise ImportError("cpus.slab_faces is not built; run `make setup`")
 
@@ -120,6 +122,8 @@ def find_cache(name: str) -> int:
 def cache_info(address: int) -> dict:
     """Geometry, tunables and counts of one cache."""
     s = cache_at(address)
+    if s.slub != cython.NULL:
+        return slub_faces.state(address)
     placement = "on-slab"
     if s.flags & CFLGS_OFF_SLAB:
         placement = "off-slab"

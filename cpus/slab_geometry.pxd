@@ -1,7 +1,7 @@
 # mm/slab.c: how many objects a slab has, where its freelist lies, how it is coloured.
 from cpus.slab_def cimport kmem_cache
 
-# From object_size, align and ctor: size, num, gfporder, colour, freelist. 0, or -E2BIG.
+# From object_size, align and ctor: size, num, gfporder, colour, freelist. 0, -E2BIG or -ENOMEM.
 cdef long set_geometry(kmem_cache *cachep, unsigned long flags) noexcept nogil
 
 cdef long cache_estimate(long gfporder, long size, unsigned long flags, long *left_over) noexcept nogil

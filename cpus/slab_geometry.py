@@ -8,10 +8,12 @@ geometry of v4.6 and later; it is used for every modelled version, since no coun
 import cython
 from cython.cimports.cpus.mm_types import __GFP_COMP, __GFP_RECLAIMABLE
 from cython.cimports.cpus.slab import kmalloc_slab
+from cython.cimports.cpus.slab_check import debug_flags, debug_layout
 from cython.cimports.cpus.slab_def import (
     CFLGS_OBJFREELIST_SLAB,
     CFLGS_OFF_SLAB,
     KMALLOC_MAX_ORDER,
+    SLAB_DEBUG_FLAGS,
     SLAB_NOLEAKTRACE,
     SLAB_OBJ_MAX_NUM,
     SLAB_OBJ_MIN_SIZE,
@@ -25,6 +27,7 @@ if not cython.compiled:
     raise ImportError("cpus.slab_geometry is not built; run `make setup`")
 
 E2BIG = cython.declare(cython.int, 7)
+ENOMEM = cython.declare(cython.int, 12)
 
 
 def cache_estimate(gfporder, size, flags, left_over):
@@ -72,7 +75,8 @@ def calculate_slab_order(cachep, size, flags):
 def set_objfreelist_slab_cache(cachep, size, flags):
     # since v4.6, mm/slab: introduce new slab management type, OBJFREELIST_SLAB (Kim 2016)
     cachep.num = 0
-    if cachep.ctor != cython.NULL or flags & SLAB_TYPESAFE_BY_RCU:
+    # A debugged object is looked at while it is free.
+    if cachep.ctor != cython.NULL or flags & (SLAB_TYPESAFE_BY_RCU | SLAB_DEBUG_FLAGS):
         return False
     left = calculate_slab_order(cachep, size, flags | CFLGS_OBJFREELIST_SLAB)
     if cachep.num == 0 or cachep.num > cachep.object_size:
@@ -104,6 +108,11 @@ def set_on_slab_cache(cachep, size, flags):
 def set_geometry(cachep, flags):
     align = cachep.align
     size = (cachep.object_size + 7) & ~cython.cast(cython.long, 7)
+    flags = debug_flags(cachep, flags)
+    if flags & SLAB_DEBUG_FLAGS:
+        size = debug_layout(cachep, flags)
+        if size == 0:
+            return -ENOMEM
     size = (size + align - 1) & ~(align - 1)
     if size < SLAB_OBJ_MIN_SIZE:  # of smaller ones more would fit into a page than a byte can count
         size = (SLAB_OBJ_MIN_SIZE + align - 1) & ~(align - 1)

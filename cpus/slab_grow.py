@@ -17,13 +17,16 @@ from cython.cimports.cpus.page_alloc import __free_pages, alloc_pages_node
 from cython.cimports.cpus.rcu import call_rcu_sched, synchronize_sched
 from cython.cimports.cpus.slab import kmem_cache_alloc_node, kmem_cache_free
 from cython.cimports.cpus.slab_array import fixup_slab_list
+from cython.cimports.cpus.slab_check import check_slab_gone, init_object
 from cython.cimports.cpus.slab_def import (
     CFLGS_OBJFREELIST_SLAB,
     CFLGS_OFF_SLAB,
+    SLAB_DEBUG_FLAGS,
     SLAB_TYPESAFE_BY_RCU,
     index_to_obj,
     slab_root,
 )
+from cython.cimports.cpus.slab_release import cache_is_alive
 from cython.cimports.cpus.switches import GROW_ANY_NODE, RACY_COLOUR
 from cython.cimports.cpus.vmstat import SLAB_GROW, SLABS_FREED
 from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, write_once
@@ -107,7 +110,9 @@ def cache_init_objs(cachep, p):
         p.freelist = index_to_obj(cachep, p, cachep.num - 1)
     freelist = cython.cast(cython.p_uchar, p.freelist)
     for i in range(cachep.num):
-        if cachep.ctor != cython.NULL:
+        if cachep.flags & SLAB_DEBUG_FLAGS:
+            init_object(cachep, index_to_obj(cachep, p, i))
+        elif cachep.ctor != cython.NULL:
             cachep.ctor(index_to_obj(cachep, p, i))
         freelist[i] = cython.cast(cython.uchar, i)
 
@@ -172,8 +177,10 @@ def cache_grow(cachep, gfp, nodeid, p):
 def kmem_rcu_free(head):
     p = cython.cast(cython.pointer(page), head)
     cachep = cython.cast(cython.pointer(kmem_cache), p.s_mem)
-    kmem_freepages(cachep, p)
-    atomic_fetch_add(cython.address(cachep.rcu_pages), -1)
+    if cache_is_alive(cachep, p):
+        kmem_freepages(cachep, p)
+    else:  # reported; the pages say enough of themselves
+        __free_pages(p, p.order)
 
 
 def slab_destroy(cachep, p):
@@ -182,6 +189,8 @@ def slab_destroy(cachep, p):
     trace(EV_SLAB_FREED, page_to_pfn(p))
     local_irq_restore(flags)
     freelist = p.freelist
+    if cachep.flags & SLAB_DEBUG_FLAGS:
+        check_slab_gone(cachep, p)
     if cachep.flags & SLAB_TYPESAFE_BY_RCU:
         atomic_fetch_add(cython.address(cachep.rcu_pages), 1)
         # The rcu_head lies over lru and slab_cache, so the cache's address moves to a field that is free by now.

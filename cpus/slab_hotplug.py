@@ -6,11 +6,14 @@ from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_head
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.page_alloc import nr_cpus_node
 from cython.cimports.cpus.slab_array import free_block
+from cython.cimports.cpus.slab_debug import WHERE_CPU_DEAD, path_enter, path_leave
 from cython.cimports.cpus.slab_def import alien_cache, array_cache, cache_of_list, cpu_cache_of, slab_root
 from cython.cimports.cpus.slab_drain import drain_freelist, slabs_tofree
 from cython.cimports.cpus.slab_grow import slabs_destroy
 from cython.cimports.cpus.slab_node import drain_aliens, free_alien_cache
 from cython.cimports.cpus.slab_setup import setup_kmem_cache_node
+from cython.cimports.cpus.slub_def import slub_enabled
+from cython.cimports.cpus.slub_drain import slub_dead_cpu
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import mutex_lock, mutex_unlock, spin_lock, spin_unlock
 from cython.cimports.ipc.memory import heap_free
@@ -65,6 +68,7 @@ def cpuup_canceled(cachep, cpu):
 def slab_dead_cpu(cpu):
     system = slab_root()
     node = cpu_of(cpu).node
+    was = path_enter(WHERE_CPU_DEAD)
     mutex_lock(cython.address(locks().slab_mutex))
     each = system.slab_caches.next
     while each != cython.address(system.slab_caches):
@@ -76,10 +80,13 @@ def slab_dead_cpu(cpu):
         drain_freelist(cachep, cachep.node[node], slabs_tofree(cachep, cachep.node[node]))
         each = each.next
     mutex_unlock(cython.address(locks().slab_mutex))
+    path_leave(was)
 
 
 def prepare_cpu(cpu: cython.long) -> int:
     """slab_prepare_cpu(): 0, or a negative errno."""
+    if slub_enabled():
+        return 0
     with cython.nogil:
         error = slab_prepare_cpu(cpu)
     return error
@@ -88,4 +95,7 @@ def prepare_cpu(cpu: cython.long) -> int:
 def dead_cpu(cpu: cython.long) -> None:
     """slab_dead_cpu()"""
     with cython.nogil:
-        slab_dead_cpu(cpu)
+        if slub_enabled():
+            slub_dead_cpu(cpu)
+        else:
+            slab_dead_cpu(cpu)

@@ -4,6 +4,7 @@ import cython
 from cython.cimports.cpus.cpu import LAT_TUNE, record_latency
 from cython.cimports.cpus.events import EV_TUNE_BEGIN, EV_TUNE_END
 from cython.cimports.cpus.locks import locks
+from cython.cimports.cpus.slab_debug import WHERE_SLABINFO_WRITE, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
     cache_of_child_node,
     cache_of_list,
@@ -11,6 +12,8 @@ from cython.cimports.cpus.slab_def import (
     slab_root,
 )
 from cython.cimports.cpus.slab_tune import do_tune_cpucache
+from cython.cimports.cpus.slub_def import slub_enabled
+from cython.cimports.cpus.slub_drain import slub_get_slabinfo
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import mutex_lock, mutex_unlock, spin_lock, spin_unlock
@@ -21,11 +24,15 @@ from cython.cimports.libc.string import memcpy, memset, strchr, strcmp
 if not cython.compiled:
     raise ImportError("cpus.slab_info is not built; run `make setup`")
 
+EIO = cython.declare(cython.long, 5)
 EINVAL = cython.declare(cython.long, 22)
 LONG_MAX_INT = cython.declare(cython.long, 0x7FFFFFFF)
 
 
 def get_slabinfo(cachep, sinfo):
+    if slub_enabled():
+        slub_get_slabinfo(cachep, sinfo)
+        return
     free_objs: cython.long = 0
     total_slabs: cython.long = 0
     free_slabs: cython.long = 0
@@ -83,8 +90,11 @@ def find_cache(name):
 
 def tune_cache(name, limit, batchcount, shared):
     """0, -EINVAL for an unknown name, or -ENOMEM. slab_mutex for all of it, children included."""
+    if slub_enabled():  # it has no tunables
+        return -EIO
     start = get_cycles()
     error: cython.long = -EINVAL
+    was = path_enter(WHERE_SLABINFO_WRITE)
     mutex_lock(cython.address(locks().slab_mutex))
     cachep = find_cache(name)
     if cachep != cython.NULL:
@@ -95,6 +105,7 @@ def tune_cache(name, limit, batchcount, shared):
             trace(EV_TUNE_END, cython.cast(cython.ulong, cachep))
             record_latency(LAT_TUNE, start)
     mutex_unlock(cython.address(locks().slab_mutex))
+    path_leave(was)
     return error
 
 

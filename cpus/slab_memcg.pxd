@@ -6,17 +6,13 @@ from cpus.slab_def cimport kmem_cache, memcg_cache_array
 # All take slab_mutex themselves.
 cdef kmem_cache *memcg_create_kmem_cache(void *memcg, kmem_cache *root_cache) noexcept nogil   # NULL: none was made
 cdef long memcg_update_all_caches(long num_memcgs) noexcept nogil    # room for ids below num_memcgs; 0 or -ENOMEM
-cdef void memcg_deactivate_kmem_caches(void *memcg) noexcept nogil   # at css_offline: shrinks them, clears their slots
-cdef void memcg_destroy_kmem_caches(void *memcg) noexcept nogil      # at css_free: no object is left
 
 # slab_mutex held.
 cdef long memcg_init_array(kmem_cache *cachep, long size) noexcept nogil
 cdef void link_child(kmem_cache *cachep) noexcept nogil
 cdef void unlink_child(kmem_cache *cachep) noexcept nogil
-cdef long shutdown_memcg_caches(kmem_cache *root_cache, list_head *release) noexcept nogil
 cdef long grow_array(kmem_cache *root_cache, long size) noexcept nogil
 cdef void free_array(rcu_head *head) noexcept nogil
-cdef list_head *memcg_chain(void *memcg) noexcept nogil
 cdef kmem_cache *make_child(void *memcg, kmem_cache *root_cache, long idx) noexcept nogil
 
 cdef extern from "stdio.h" nogil:

@@ -1,28 +1,13 @@
-"""mm/slab_common.c: child caches of memcgs: made on demand, deactivated with their memcg, destroyed after it."""
+"""mm/slab_common.c: child caches of memcgs, made on demand. Their end is in cpus/slab_death."""
 
 import cython
 from cython.cimports.cpus.cpu import LAT_CREATE, count_event, record_latency, smp_processor_id
-from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_del
+from cython.cimports.cpus.list_head import list_add, list_del
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.memcontrol import mem_cgroup, mem_cgroup_online
 from cython.cimports.cpus.rcu import call_rcu_sched, synchronize_sched
-from cython.cimports.cpus.slab_common import (
-    create_cache,
-    lock_slab,
-    release_caches,
-    shutdown_cache,
-    unlock_slab,
-)
-from cython.cimports.cpus.slab_debug import slab_bug
-from cython.cimports.cpus.slab_def import (
-    MEMCG_CHAINS,
-    SLAB_NAME,
-    cache_of_child_node,
-    cache_of_memcg_node,
-    cache_of_root_node,
-    slab_root,
-)
-from cython.cimports.cpus.slab_drain import __kmem_cache_shrink
+from cython.cimports.cpus.slab_common import create_cache, lock_slab, unlock_slab
+from cython.cimports.cpus.slab_def import SLAB_NAME, cache_of_root_node, slab_root
 from cython.cimports.cpus.vmstat import MEMCG_CACHES_CREATED, MEMCG_CREATE_DUPLICATES
 from cython.cimports.ipc.atomic import smp_store_release_ptr
 from cython.cimports.ipc.clock import get_cycles
@@ -98,17 +83,13 @@ def memcg_update_all_caches(num_memcgs):
 # --- creation -------------------------------------------------------------------------------------
 
 
-def memcg_chain(memcg):
-    """Where a memcg's children are linked, together with those of other memcgs."""
-    id = cython.cast(cython.pointer(mem_cgroup), memcg).id
-    return cython.address(slab_root().memcg_chains[id & (MEMCG_CHAINS - 1)])
-
-
 def link_child(cachep):
     params = cython.address(cachep.memcg_params)
     root = params.root_cache
     list_add(cython.address(params.children_node), cython.address(root.memcg_params.children))
-    list_add(cython.address(params.kmem_caches_node), memcg_chain(params.memcg))
+    # since v4.11, slab: link memcg kmem_caches on their associated memory cgroup (Heo 2017); used if the switch says so
+    owner = cython.cast(cython.pointer(mem_cgroup), params.memcg)
+    list_add(cython.address(params.kmem_caches_node), cython.address(owner.kmem_caches))
     root.nr_memcg_children += 1
 
 
@@ -164,52 +145,3 @@ def memcg_create_kmem_cache(memcg, root_cache):
         count_event(MEMCG_CACHES_CREATED)
         record_latency(LAT_CREATE, start)
     return child
-
-
-# --- end ------------------------------------------------------------------------------------------
-
-
-def memcg_deactivate_kmem_caches(memcg):
-    system = slab_root()
-    idx = cython.cast(cython.pointer(mem_cgroup), memcg).kmemcg_id
-    lock_slab()
-    each = system.slab_root_caches.next
-    while idx >= 0 and each != cython.address(system.slab_root_caches):
-        children = cache_of_root_node(each).memcg_params.memcg_caches
-        each = each.next
-        if children == cython.NULL or idx >= children.size or children.entries[idx] == cython.NULL:
-            continue
-        child = children.entries[idx]
-        __kmem_cache_shrink(child)
-        child.memcg_params.kmemcg_id = -1
-        smp_store_release_ptr(cython.address(children.entries[idx]), cython.NULL)
-    unlock_slab()
-
-
-def memcg_destroy_kmem_caches(memcg):
-    release: list_head
-    INIT_LIST_HEAD(cython.address(release))
-    lock_slab()
-    chain = memcg_chain(memcg)
-    each = chain.next
-    while each != chain:
-        child = cache_of_memcg_node(each)
-        each = each.next
-        if child.memcg_params.memcg == memcg and shutdown_cache(child, cython.address(release)) != 0:
-            slab_bug(1, child, child, "memcg freed with objects")
-    unlock_slab()
-    release_caches(cython.address(release))
-
-
-def shutdown_memcg_caches(root_cache, release):
-    """Shut down all children of a root that is to be destroyed; -EBUSY if one has objects: that and the root stay."""
-    error: cython.long = 0
-    children = cython.address(root_cache.memcg_params.children)
-    each = children.next
-    while each != children:
-        child = cache_of_child_node(each)
-        each = each.next
-        failed = shutdown_cache(child, release)
-        if failed != 0:
-            error = failed
-    return error

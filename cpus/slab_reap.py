@@ -7,6 +7,7 @@ from cython.cimports.cpus.cpu import count_event, cpu_of
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_head
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.rcu import note_quiescent_state
+from cython.cimports.cpus.slab_debug import WHERE_REAP, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
     REAPTIMEOUT_AC_MS,
     REAPTIMEOUT_NODE_MS,
@@ -63,11 +64,13 @@ def cache_reap(me):
     work = cython.cast(cython.pointer(reap_work), me.slab_work)
     if not mutex_trylock(cython.address(locks().slab_mutex)):
         return False
+    was = path_enter(WHERE_REAP)
     each = system.slab_caches.next
     while each != cython.address(system.slab_caches):
         reap_one(cache_of_list(each), me)
         each = each.next
         note_quiescent_state(me)  # cond_resched()
+    path_leave(was)
     mutex_unlock(cython.address(locks().slab_mutex))
     work.slab_reap_node = (work.slab_reap_node + 1) % system.nr_nodes
     count_event(REAPS)

@@ -1,12 +1,14 @@
 """mm/slab.c: the arrays of a cache and its nodes, made, replaced and released."""
 
 import cython
+from cython.cimports.cpus.delay import delay_point
 from cython.cimports.cpus.events import EV_SHARED_REPLACED
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_head
 from cython.cimports.cpus.locks import CLASS_LIST_LOCK
 from cython.cimports.cpus.page_alloc import nr_cpus_node
 from cython.cimports.cpus.rcu import synchronize_sched
 from cython.cimports.cpus.slab_array import free_block
+from cython.cimports.cpus.slab_debug import WHERE_SETUP_NODE, note_replaced, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
     BAD_ALIEN_MAGIC_VALUE,
     REAPTIMEOUT_NODE_MS,
@@ -119,12 +121,16 @@ def swap_arrays(cachep, node, force_change, existed, shared, alien):
     flags = local_irq_save()
     spin_lock(cython.address(n.list_lock))
     old = n.shared
+    old_objects: cython.long = 0
     if old != cython.NULL and force_change:
+        old_objects = old.avail
         free_block(cachep, old.entry, old.avail, node, cython.address(emptied))
         # since v4.7, mm/slab: clean-up kmem_cache_node setup (Kim 2016); before, a reader could find the old count
         if switch_on(NODE_SETUP):
             old.avail = 0
     if old == cython.NULL or force_change:
+        if old != cython.NULL:
+            note_replaced(cachep, node, old, old_objects)
         write_once_ptr(cython.address(n.shared), shared[0])
         shared[0] = old
     if n.alien == cython.NULL:
@@ -155,6 +161,7 @@ def wanted_aliens(cachep, node, failed):
 def setup_kmem_cache_node(cachep, node, force_change):
     """Give a node its struct, shared array and alien caches. force_change: replace the shared array it has."""
     failed: cython.bint = False
+    was = path_enter(WHERE_SETUP_NODE)
     shared = cython.cast(cython.pointer(array_cache), cython.NULL)
     alien = wanted_aliens(cachep, node, cython.address(failed))
     if not failed and cachep.shared:
@@ -171,8 +178,10 @@ def setup_kmem_cache_node(cachep, node, force_change):
             wait_for_lockless_readers(shared)
         if replaced:
             trace(EV_SHARED_REPLACED, cython.cast(cython.ulong, shared))
+            delay_point()
     heap_free(shared)
     free_alien_cache(alien)
+    path_leave(was)
     return -ENOMEM if failed else 0
 
 
@@ -188,6 +197,7 @@ def __kmem_cache_release(cachep):
     """Give back all that a cache without objects has, except itself."""
     heap_free(cachep.cpu_arrays)
     cachep.cpu_arrays = cython.NULL
+    heap_free(cachep.quarantine)
     for node in range(slab_root().nr_nodes):
         n = cachep.node[node]
         if n == cython.NULL:

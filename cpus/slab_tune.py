@@ -4,8 +4,11 @@ import cython
 from cython.cimports.cpus.cpu import count_events, cpu_of, cpu_online_mask, smp_processor_id
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_head
 from cython.cimports.cpus.slab_array import free_block
+from cython.cimports.cpus.slab_check import DEBUG_LIMIT
+from cython.cimports.cpus.slab_debug import WHERE_TUNE, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
     BOOT_CPUCACHE_ENTRIES,
+    SLAB_DEBUG_FLAGS,
     SLAB_FULL,
     SLAB_UP,
     array_cache,
@@ -120,15 +123,16 @@ def __do_tune_cpucache(cachep, limit, batchcount, shared):
 
 def do_tune_cpucache(cachep, limit, batchcount, shared):
     """Tune a cache and, if it is a root, all its children; their failures do not count."""
+    was = path_enter(WHERE_TUNE)
     error = __do_tune_cpucache(cachep, limit, batchcount, shared)
-    if slab_root().slab_state < SLAB_FULL or error != 0 or not is_root_cache(cachep):
-        return error
-    children = cython.address(cachep.memcg_params.children)
-    each = children.next
-    while each != children:
-        __do_tune_cpucache(cache_of_child_node(each), limit, batchcount, shared)
-        each = each.next
-    return 0
+    if slab_root().slab_state >= SLAB_FULL and error == 0 and is_root_cache(cachep):
+        children = cython.address(cachep.memcg_params.children)
+        each = children.next
+        while each != children:
+            __do_tune_cpucache(cache_of_child_node(each), limit, batchcount, shared)
+            each = each.next
+    path_leave(was)
+    return error
 
 
 def enable_cpucache(cachep):
@@ -146,6 +150,8 @@ def enable_cpucache(cachep):
         limit = 24
     elif cachep.size > 256:
         limit = 54
+    if cachep.flags & SLAB_DEBUG_FLAGS and limit > DEBUG_LIMIT:
+        limit = DEBUG_LIMIT
     # A shared array is for objects that one CPU allocates and another frees: small ones, as in the network stack.
     shared = 8 if cachep.size <= PAGE_SIZE and segment().nr_cpus > 1 else 0
     return do_tune_cpucache(cachep, limit, (limit + 1) // 2, shared)

@@ -2,6 +2,7 @@
 from ipc.cpumask cimport cpumask
 from ipc.processor cimport processor
 from cpus.cpu cimport cpu
+from cpus.ledger cimport ledger_row
 from cpus.smp_types cimport call_single_data, smp_call_func_t
 
 cdef enum:
@@ -33,10 +34,20 @@ cdef call_single_data *csds_of(cpu *c) noexcept nogil
 cdef void csd_lock(cpu *c, call_single_data *csd) noexcept nogil
 cdef void csd_unlock(call_single_data *csd) noexcept nogil
 cdef void acknowledge(call_single_data *csd) noexcept nogil
-cdef bint enqueue(cpu *c, call_single_data *csd, long target, smp_call_func_t func, void *info, long flags) noexcept nogil
+cdef bint enqueue(
+    cpu *c, call_single_data *csd, long target, smp_call_func_t func, void *info, long flags, unsigned long site
+) noexcept nogil
 cdef void wait_for_acks(cpu *c, long targets) noexcept nogil
 cdef void look_after_overdue(cpu *c) noexcept nogil
 cdef void run_request(cpu *c, call_single_data *csd) noexcept nogil
 cdef void call_targets(
-    cpu *c, cpumask *targets, long count, smp_call_func_t func, void *info, bint wait) noexcept nogil
-cdef void queue_for_targets(cpu *c, cpumask *targets, smp_call_func_t func, void *info, long flags) noexcept nogil
+    cpu *c, cpumask *targets, long count, smp_call_func_t func, void *info, bint wait, unsigned long site
+) noexcept nogil
+cdef long queue_for_targets(
+    cpu *c, cpumask *targets, smp_call_func_t func, void *info, long flags, unsigned long site) noexcept nogil
+# The same as the public ones, for a call site: the public ones take their caller's.
+cdef int call_single(long cpu, smp_call_func_t func, void *info, bint wait, unsigned long site) noexcept nogil
+cdef int call_many(cpumask *mask, smp_call_func_t func, void *info, bint wait, unsigned long site) noexcept nogil
+cdef int call_mask(cpumask *mask, smp_call_func_t func, void *info, bint wait, unsigned long site) noexcept nogil
+cdef void count_offline(smp_call_func_t func, unsigned long site) noexcept nogil
+cdef ledger_row *row_of(cpu *c, unsigned long site, smp_call_func_t func) noexcept nogil

@@ -12,8 +12,9 @@ A waiter has its interrupts on and serves them: two CPUs that call each other wo
 import cython
 from cython.cimports.cpus.cpu import LAT_CALL_MANY, LAT_IPI, LAT_KICK, cpu_of, cpu_online_mask, this_cpu
 from cython.cimports.cpus.events import EV_CALL_BEGIN, EV_CALL_END, EV_CSD_ENTRY, EV_CSD_EXIT, EV_CSD_QUEUE
+from cython.cimports.cpus.ledger import caller, ledger_find, ledger_served, ledger_wait, locks_held
 from cython.cimports.cpus.switches import CALL_MULTICAST, CALL_MULTICAST_ALWAYS
-from cython.cimports.cpus.vmstat import CSD_TIMEOUTS, IPIS_AVOIDED_EMPTY, IPIS_SENT, KICKS
+from cython.cimports.cpus.vmstat import CSD_TIMEOUTS, IPIS_AVOIDED_EMPTY, IPIS_SENT, KICK_IPIS, KICKS
 from cython.cimports.ipc.atomic import (
     atomic_fetch_add,
     barrier,
@@ -130,40 +131,51 @@ def acknowledge(csd):
 
 
 def run_request(c, csd):
+    """Run one request. `serving` is what would be answered for if this CPU died now: a request is taken off it before
+    it is given back, since its sender may use it again at once. Who dies in between is found by look_after_overdue."""
     func = csd.func
     info = csd.info
+    following = csd.next
+    site = csd.site
+    start = get_cycles()
     trace(EV_CSD_ENTRY, cython.cast(cython.ulong, csd))
-    c.csd_run += 1
     if read_once(cython.address(csd.flags)) & CSD_FLAG_SYNCHRONOUS:
         func(info)
         trace(EV_CSD_EXIT, cython.cast(cython.ulong, csd))
+        served = get_cycles() - start
+        c.csd_run += 1
+        c.serving = following
+        barrier()
         acknowledge(csd)
     else:
+        c.csd_run += 1
+        c.serving = following
+        barrier()
         csd_unlock(csd)
         func(info)
         trace(EV_CSD_EXIT, 0)
+        served = get_cycles() - start
+    ledger_served(c, site, cython.cast(cython.ulong, cython.cast(cython.p_void, func)), served)
 
 
 def handle_call_function(me, vectors):
     """generic_smp_call_function_single_interrupt: run all that is queued, first come first served."""
     c = cython.cast(cython.pointer(cpu), me)
     csd = cython.cast(cython.pointer(call_single_data), llist_del_all_reversed(cython.address(c.call_single_queue)))
+    c.serving = csd
     while csd != cython.NULL:
-        following = csd.next
-        c.serving = csd
-        barrier()
         run_request(c, csd)
-        csd = following
-    c.serving = cython.NULL
+        csd = c.serving
 
 
-def enqueue(c, csd, target, func, info, flags):
+def enqueue(c, csd, target, func, info, flags, site):
     """Queue one request; true if the target's queue was empty."""
     csd.func = func
     csd.info = info
     csd.sender = c.hw.id
     csd.target = target
     csd.since = get_cycles()
+    csd.site = site
     smp_store_release(cython.address(csd.flags), flags)
     c.csd_enqueued += 1
     trace(EV_CSD_QUEUE, cython.cast(cython.ulong, csd))
@@ -203,6 +215,8 @@ def look_after_overdue(c):
         if read_once(cython.address(csd.flags)) & CSD_FLAG_LOCK:
             if cpu_of(target).hw.dead:
                 complete_requests_of_dead(target)
+                if csd.flags & CSD_FLAG_SYNCHRONOUS:  # run, but not answered for
+                    acknowledge(csd)
             elif cpu_of(target).hw.pending != 0:
                 private().overdue(processor_of(target))
             if get_cycles() - csd.since > CSD_TIMEOUT_S * 1000000 * segment().cycles_per_us:
@@ -250,29 +264,49 @@ def do_nothing(info):
     pass
 
 
+def row_of(c, site, func):
+    """The ledger's row of a call by this context, under the locks that it holds."""
+    return ledger_find(c, site, cython.cast(cython.ulong, cython.cast(cython.p_void, func)), locks_held(c))
+
+
 def smp_call_function_single(cpu, func, info, wait):
+    return call_single(cpu, func, info, wait, caller())
+
+
+def call_single(cpu, func, info, wait, site):
     c = this_cpu()
     if cpu == c.hw.id:
+        row_of(c, site, func).itself += 1
         flags = local_irq_save()
         func(info)
         local_irq_restore(flags)
         return 0
     if not cpumask_test_cpu(cpu, cpu_online_mask()) or csds_of(c) == cython.NULL:
+        c.csd_enqueued += 1
         c.csd_refused += 1
+        row_of(c, site, func).offline += 1
         return -1
     preempt_disable()
+    row = row_of(c, site, func)
     start = get_cycles()
     csd = cython.address(c.cfd[cpu]) if wait else cython.address(c.csd)
     csd_lock(c, csd)
+    trace(EV_CALL_BEGIN, 1)
     if wait:
         write_once(cython.address(c.acks), 1)
     c.counter[IPIS_SENT] += 1
+    row.calls += 1
+    row.sent += 1
     # since v2.6.39, the vector is raised only if the queue was empty before, in every modelled version
-    if enqueue(c, csd, cpu, func, info, CSD_FLAG_LOCK | (CSD_FLAG_SYNCHRONOUS if wait else 0)):
+    if enqueue(c, csd, cpu, func, info, CSD_FLAG_LOCK | (CSD_FLAG_SYNCHRONOUS if wait else 0), site):
         raise_vector(processor_of(cpu), CALL_FUNCTION_SINGLE_VECTOR)
+    else:
+        row.not_raised += 1
     if wait:
         wait_for_acks(c, 1)
         histogram_add(cython.address(c.latency[LAT_IPI]), c.acked_at - start)
+        ledger_wait(c, row, start, c.acked_at)
+    trace(EV_CALL_END, 1)
     preempt_enable()
     return 0
 
@@ -282,6 +316,10 @@ def smp_call_function_many(mask, func, info, wait):
 
     Returns the number of CPUs called, or -1 when no memory was left for the csds.
     """
+    return call_many(mask, func, info, wait, caller())
+
+
+def call_many(mask, func, info, wait, site):
     c = this_cpu()
     targets: cpumask
     preempt_disable()
@@ -293,24 +331,28 @@ def smp_call_function_many(mask, func, info, wait):
         preempt_enable()
         return 0
     if count == 1:
-        smp_call_function_single(cpumask_next(-1, cython.address(targets)), func, info, wait)
+        call_single(cpumask_next(-1, cython.address(targets)), func, info, wait, site)
         preempt_enable()
         return 1
     if csds_of(c) == cython.NULL:
         preempt_enable()
         return -1
-    call_targets(c, cython.address(targets), count, func, info, wait)
+    call_targets(c, cython.address(targets), count, func, info, wait, site)
     preempt_enable()
     return count
 
 
-def call_targets(c, targets, count, func, info, wait):
+def call_targets(c, targets, count, func, info, wait, site):
+    row = row_of(c, site, func)
     start = get_cycles()
     trace(EV_CALL_BEGIN, count)
     if wait:
         write_once(cython.address(c.acks), count)
-    queue_for_targets(c, targets, func, info, CSD_FLAG_LOCK | (CSD_FLAG_SYNCHRONOUS if wait else 0))
+    flags = CSD_FLAG_LOCK | (CSD_FLAG_SYNCHRONOUS if wait else 0)
+    row.not_raised += queue_for_targets(c, targets, func, info, flags, site)
     c.counter[IPIS_SENT] += count
+    row.calls += 1
+    row.sent += count
     if wait:
         gate_close(cython.address(c.hw))
         if switch_on(SWITCH_BOOST):
@@ -319,39 +361,57 @@ def call_targets(c, targets, count, func, info, wait):
     if wait:
         wait_for_acks(c, count)
         histogram_add(cython.address(c.latency[LAT_CALL_MANY]), c.acked_at - start)
+        ledger_wait(c, row, start, c.acked_at)
         gate_open(cython.address(c.hw))
         if switch_on(SWITCH_BOOST):
             boost_sender(False)
     trace(EV_CALL_END, count)
 
 
-def queue_for_targets(c, targets, func, info, flags):
-    """Queue a request for each target; those that need no interrupt are taken out of the mask."""
+def queue_for_targets(c, targets, func, info, flags, site):
+    """Queue a request for each target; those that need no interrupt are taken out of the mask, and counted."""
     # since v4.14, smp: only CPUs whose queue was empty are interrupted; before, the whole mask is (Aaron Lu 2017)
     always: cython.bint = switch_value(CALL_MULTICAST) == CALL_MULTICAST_ALWAYS
+    spared: cython.long = 0
     cpu: cython.long = cpumask_next(-1, targets)
     while cpu >= 0:
         csd = cython.address(c.cfd[cpu])
         csd_lock(c, csd)
-        if not enqueue(c, csd, cpu, func, info, flags) and not always:
+        if not enqueue(c, csd, cpu, func, info, flags, site) and not always:
             targets.bits[cpu >> 6] &= ~(cython.cast(cython.ulong, 1) << (cpu & 63))
+            spared += 1
         cpu = cpumask_next(cpu, targets)
+    return spared
 
 
 def smp_call_function(func, info, wait):
-    return smp_call_function_many(cpu_online_mask(), func, info, wait)
+    count_offline(func, caller())
+    return call_many(cpu_online_mask(), func, info, wait, caller())
+
+
+def count_offline(func, site):
+    """A call of everybody spares who is offline. (At boot nobody is there yet, so nobody is spared.)"""
+    online: cython.long = cpumask_weight(cpu_online_mask())
+    if 0 < online < segment().nr_cpus:
+        row_of(this_cpu(), site, func).offline += segment().nr_cpus - online
 
 
 def on_each_cpu(func, info, wait):
-    return on_each_cpu_mask(cpu_online_mask(), func, info, wait)
+    count_offline(func, caller())
+    return call_mask(cpu_online_mask(), func, info, wait, caller())
 
 
 def on_each_cpu_mask(mask, func, info, wait):
     """The others first, their answers included, then this CPU if it is in the mask. The coordinator is in none."""
+    return call_mask(mask, func, info, wait, caller())
+
+
+def call_mask(mask, func, info, wait, site):
     c = this_cpu()
     local: cython.bint = c.hw.id >= 0 and cpumask_test_cpu(c.hw.id, mask)
-    called = smp_call_function_many(mask, func, info, wait)
+    called = call_many(mask, func, info, wait, site)
     if local:
+        row_of(c, site, func).itself += 1
         flags = local_irq_save()
         func(info)
         local_irq_restore(flags)
@@ -363,21 +423,24 @@ def on_each_cpu_cond(cond, func, info, wait, fail_mask):
     failed, so one CPU is called after the other."""
     mask: cpumask
     cpumask_clear(cython.address(mask))
+    site = caller()
     preempt_disable()
     called: cython.int = 0
     c = this_cpu()
+    row = row_of(c, site, func)
     cpu: cython.long = cpumask_next(-1, cpu_online_mask())
     while cpu >= 0:
         if not cond(cpu, info):
             c.counter[IPIS_AVOIDED_EMPTY] += cpu != c.hw.id
+            row.empty += cpu != c.hw.id
         elif fail_mask:
             called += cpu != c.hw.id
-            smp_call_function_single(cpu, func, info, True)
+            call_single(cpu, func, info, True, site)
         else:
             cpumask_set_cpu(cpu, cython.address(mask))
         cpu = cpumask_next(cpu, cpu_online_mask())
     if not fail_mask:
-        called = on_each_cpu_mask(cython.address(mask), func, info, wait)
+        called = call_mask(cython.address(mask), func, info, wait, site)
     preempt_enable()
     return called
 
@@ -388,7 +451,9 @@ def kick_all_cpus_sync():
     smp_mb()
     start = get_cycles()
     c.counter[KICKS] += 1
-    called = smp_call_function(do_nothing, cython.NULL, True)
+    count_offline(do_nothing, caller())
+    called = call_many(cpu_online_mask(), do_nothing, cython.NULL, True, caller())
     if called > 0:
+        c.counter[KICK_IPIS] += called
         histogram_add(cython.address(c.latency[LAT_KICK]), c.acked_at - start)
     return called

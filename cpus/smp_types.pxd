@@ -11,4 +11,4 @@ cdef struct call_single_data:
     long sender                   # who waits, or may come to
     long target
     long since                    # cycles when it was queued
-    long _pad[1]
+    unsigned long site            # who called, for the ledger of the CPU that serves it

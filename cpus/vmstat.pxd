@@ -37,6 +37,15 @@ cdef enum:
     SLAB_ALIEN_DRAIN = 31
     REAPS = 32
     CSD_TIMEOUTS = 33
+    # The page allocator's, of one zone each: PGALLOC and ALLOCSTALL are those of ZONE_NORMAL.
+    PGALLOC_DMA = 34
+    PGALLOC_DMA32 = 35
+    ALLOCSTALL_DMA = 36           # by the highest zone that the request allows
+    ALLOCSTALL_DMA32 = 37
+    PCP_DRAIN_SKIPPED = 38        # drains that left it to the one under way
+    PCP_LOCK_CONTENDED = 39       # pcp-drain=remote: single pages that went past a pageset that was locked
+    IPIS_AVOIDED_OTHER = 40       # a CPU that was asked by a work item, or emptied from outside
+    PGALLOC_FAIL = 41             # requests that found no memory
     # SLUB (CONFIG_SLUB_STATS), and the death of memcgs' caches.
     SLUB_ALLOC_SLOWPATH = 48
     SLUB_FREE_SLOWPATH = 49
@@ -48,4 +57,8 @@ cdef enum:
     MEMCG_CACHES_DEACTIVATED = 55 # children taken out of their slots
     MEMCG_CACHES_WALKED = 56      # list entries looked at to find a memcg's children
     RELEASE_BATCHES = 57          # batches of the asynchronous release
+    # Interrupts by what they were for: with nobody else calling they add up to CAL.
+    KICK_IPIS = 58
+    SLUB_FLUSH_IPIS = 59
+    RCU_BARRIER_IPIS = 60
     NR_COUNTERS = 64

@@ -44,3 +44,5 @@ cdef work_struct *next_ordered(workqueue_struct *wq) noexcept nogil
 cdef workqueue_struct *run_item(cpu *me, work_struct *work) noexcept nogil
 cdef void collect_items(cpu *me) noexcept nogil
 cdef bint run_own_items() noexcept nogil
+cdef void lost_item(work_struct *work) noexcept nogil
+cdef void adopt_work_of_dead(long cpu) noexcept nogil            # not in an interrupt

@@ -119,9 +119,11 @@ def run_item(me, work):
     func = work.func
     trace(EV_WORK_BEGIN, cython.cast(cython.ulong, work))
     me.in_kworker = 1
+    me.work_running = wq
     write_once(cython.address(work.pending), 0)
     func(work)
     me.in_kworker = 0
+    me.work_running = cython.NULL
     me.counter[WORK_RUN] += 1
     trace(EV_WORK_END, cython.cast(cython.ulong, work))
     atomic_fetch_add(cython.address(wq.finished), 1)
@@ -161,6 +163,30 @@ def run_kworkers(me):
         ran = True
         collect_items(me)
     return ran
+
+
+def lost_item(work):
+    pass
+
+
+def adopt_work_of_dead(cpu):
+    """As the kernel does when a CPU goes: its items run elsewhere. An empty one ends what it has died in."""
+    dead = cpu_of(cpu)
+    target: cython.long = cpumask_next(-1, cpu_online_mask())
+    if target < 0:
+        return
+    if dead.work_running != cython.NULL:
+        lost = cython.cast(cython.pointer(work_struct), heap_alloc(cython.sizeof(work_struct)))
+        if lost != cython.NULL:
+            init_work(lost, lost_item)
+            lost.wq = cython.cast(cython.pointer(workqueue_struct), dead.work_running)
+            dead.lost_work = lost
+            push_to_cpu(target, lost)
+    collect_items(dead)
+    while dead.work_head != cython.NULL:
+        work = cython.cast(cython.pointer(work_struct), dead.work_head)
+        dead.work_head = work.next
+        push_to_cpu(target, work)
 
 
 def flush_workqueue(wq):

@@ -6,6 +6,9 @@ __version__ = "0.1.0"
 
 # What `import emu` offers, each imported when it is first asked for: the command line must not pay for it.
 _API = {
+    "load": ("emu.runs", "load_any"),
+    "compare": ("emu.compare_runs", "compare"),
+    "Machine": ("emu.machine", "Machine"),
     "attach": ("emu.attached", "attach"),
 }
 

@@ -27,9 +27,15 @@ def _fraction(text: str, cpus: int) -> bool:
     return number == 0 or 8 <= number <= 1 << 20
 
 
+def _slab_debug(text: str, cpus: int) -> bool:
+    letters = text.partition(",")[0]
+    return bool(letters) and set(letters) <= set("FZPUQ") and len(set(letters)) == len(letters)
+
+
 PARAMETERS = {
     "slab_max_order": Parameter("slab_max_order=N", "a page order from 0 to 10", _integer(0, 10)),
     "noaliencache": Parameter("noaliencache", "no value", lambda text, cpus: not text),
+    "slab_debug": Parameter("slab_debug=FLAGS[,CACHE]", "letters of FZPUQ, and perhaps a cache", _slab_debug),
     "cgroup.memory": Parameter("cgroup.memory=nokmem", "nokmem", lambda text, cpus: text == "nokmem"),
     "percpu_pagelist_fraction": Parameter("percpu_pagelist_fraction=N", "0, or 8 to 1048576", _fraction),
     "isolcpus": Parameter("isolcpus=LIST", "a list of CPUs", lambda text, cpus: bool(parse_cpulist(text, cpus))),

@@ -18,8 +18,10 @@ import numpy as np
 
 from cpus.layout import CONSTANTS, STRUCTS
 from emu.check_arrays import Arrays, read_arrays
+from emu.check_debug import check_debugged
 from emu.check_pages import BUDDY, SLAB, SLAB_RCU, Pages, follow_lists
 from emu.raw_memory import RAM, Mask, RawMemory, Structs, Words, offset
+from emu.slab_report import cache_name, report
 from emu.validate import Findings
 
 MOST = CONSTANTS["SLAB_OBJ_MAX_NUM"] + 1
@@ -61,29 +63,27 @@ def check_slab(raw: RawMemory, findings: Findings) -> Slabs | None:
     if root == 0:
         return None
     system = raw.structs("slab_system", np.array([root]))[0]
-    _report_bugs(findings, system)
+    report_bugs(raw, findings, system)
     slabs = _read_caches(raw, findings, root)
     on_list = _check_lists(raw, findings, slabs)
     arrays = read_arrays(raw, findings, slabs, root)
-    _check_objects(raw, findings, slabs, arrays, on_list)
+    free = _check_objects(raw, findings, slabs, arrays, on_list)
+    check_debugged(raw, findings, slabs, free, MOST)
     return slabs
 
 
-def _report_bugs(findings: Findings, system: Any) -> None:
+def report_bugs(raw: RawMemory, findings: Findings, system: Any) -> None:
     """What the allocator itself has noticed."""
     count = int(system["nr_bugs"])
+    per_us, boot = int(raw.header["cycles_per_us"]), int(raw.header["boot_cycles"])
     for bug in system["bugs"][: min(count, len(system["bugs"]))]:
-        findings.add(
-            f"I{bug['invariant']}",
-            f"CPU {bug['cpu']}, cache {int(bug['cache']):#x}, address {int(bug['address']):#x}: "
-            f"{bug['what'].decode(errors='replace')}",
-        )
+        findings.add(f"I{bug['invariant']}", str(report(bug, cache_name(raw, int(bug["cache"])), per_us, boot)))
     if count > len(system["bugs"]):
         findings.add("I3", f"{count - len(system['bugs'])} more found by the allocator itself")
 
 
-def _read_caches(raw: RawMemory, findings: Findings, root: int) -> Slabs:
-    """Walk slab_caches, bounded by what the heap can hold, and read every cache and its node pointers."""
+def walk_caches(raw: RawMemory, findings: Findings, root: int) -> Words:
+    """Walk slab_caches, bounded by what the heap can hold: the address of every cache."""
     link = offset("kmem_cache", "list")
     head = root + offset("slab_system", "slab_caches")
     most = int(raw.header["heap_used"]) // STRUCTS["kmem_cache"].size + 1
@@ -104,7 +104,12 @@ def _read_caches(raw: RawMemory, findings: Findings, root: int) -> Slabs:
     counted = raw.word(root + offset("slab_system", "nr_caches"))
     if counted != len(found):
         findings.add("I4", f"slab_caches: {len(found)} caches on the list, {counted} counted")
-    caches = np.array(found, dtype=np.int64)
+    return np.array(found, dtype=np.int64)
+
+
+def _read_caches(raw: RawMemory, findings: Findings, root: int) -> Slabs:
+    """Read every cache and its node pointers."""
+    caches = walk_caches(raw, findings, root)
     table = raw.structs("kmem_cache", caches)
     names = [bytes(name).decode(errors="replace") for name in table["name"]]
     odd = (table["num"] < 1) | (table["num"] >= MOST) | (table["size"] < 1) | (table["gfporder"] >> 4 != 0)
@@ -224,8 +229,8 @@ def _check_counts(
 # --- objects --------------------------------------------------------------------------------------
 
 
-def _check_objects(raw: RawMemory, findings: Findings, slabs: Slabs, arrays: Arrays, on_list: Words) -> None:
-    """Each object in one place, and as many in use as the counters say."""
+def _check_objects(raw: RawMemory, findings: Findings, slabs: Slabs, arrays: Arrays, on_list: Words) -> Words:
+    """Each object in one place, and as many in use as the counters say. The ids of those that are free."""
     parked, source = _parked(raw, findings, slabs, arrays)
     free = _free_in_slabs(raw, findings, slabs, on_list)
     ids = np.concatenate([parked, free])
@@ -243,6 +248,7 @@ def _check_objects(raw: RawMemory, findings: Findings, slabs: Slabs, arrays: Arr
 
     findings.add_each("I1", twice, text)
     _check_in_use(findings, slabs, arrays, parked, on_list)
+    return ids
 
 
 def _parked(raw: RawMemory, findings: Findings, slabs: Slabs, arrays: Arrays) -> tuple[Words, Words]:

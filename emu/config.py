@@ -19,7 +19,7 @@ from emu.tomlfile import TomlFile
 Where = Callable[[str], str]
 # The options that Machine calls by another name, and those it does not have.
 OTHER_NAME = {"slice": "slice_ms", "poll_limit": "poll_limit_ms", "trace": "trace_records"}
-NOT_MACHINE = ("params", "loops", "duration", "repeat")
+NOT_MACHINE = ("params", "loops", "duration", "repeat", "levels")
 
 
 class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +31,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     allocator: str = "slab"
     ipi: str = "signal"
     patches: dict[str, str] = msgspec.field(default_factory=dict)
+    levels: tuple[int, ...] = ()  # of --series; `patches` are those of the first
     params: dict[str, Any] = msgspec.field(default_factory=dict)
     seed: int = 0
     loops: int | None = None
@@ -191,11 +192,13 @@ def _build(values: dict[str, Any], changes: dict[str, str], params: dict[str, An
         raise UsageError(f"{where('boost')}: on together with --gate on; they are not combined, choose one")
     patches.check_kernel(merged["kernel"], merged["allocator"], where("kernel"))
     parse_append(merged["append"], merged["cpus"], where("append"))
+    series = merged.pop("series")
+    levels = series if isinstance(series, tuple) else () if series is None else (series,)
     try:
-        resolved = patches.resolve_changes(merged["kernel"], merged["allocator"], changes, merged.pop("series"))
+        resolved = patches.resolve_changes(merged["kernel"], merged["allocator"], changes, next(iter(levels), None))
     except UsageError as error:
         raise UsageError(f"--patch, --revert: {error}") from None
     if merged["seed"] is None:
         merged["seed"] = secrets.randbits(64)
     fields = {name.replace("-", "_"): value for name, value in merged.items() if name not in ("patch", "revert")}
-    return RunConfig(patches=resolved, params=params, **fields)
+    return RunConfig(patches=resolved, levels=levels, params=params, **fields)

@@ -39,6 +39,10 @@ class Record:
         self.observed: dict[str, Any] = {}
         self.proc: dict[str, str] = {}
         self.machines = 0
+        self.kept: dict[str, Any] = {}
+        self.events: dict[str, Any] | None = None  # of the last machine, with --trace
+        self.keep_segment = ""  # the folder on whose disk it is to be
+        self.segment: int | None = None  # descriptor of a copy of the first failed machine's memory
 
 
 class RunContext:
@@ -80,6 +84,11 @@ class RunContext:
         """A progress bar on stderr, shown after a second if that is a terminal: advance(), update() or poll() it."""
         return Progress(description, total, wanted(self._quiet))
 
+    def keep(self, name: str, values: Any) -> None:
+        """Keep an array of numbers with the run, as `samples.NAME`: single measurements, that a result has only the
+        median of. Of several with one name the last is kept."""
+        self.record.kept[name] = values
+
     def warn(self, text: str) -> None:
         """Add a warning to the result, once."""
         if text not in self.record.warnings:
@@ -118,6 +127,7 @@ class RunContext:
                 # In the middle of whatever it did: its counts are worth keeping, but nothing is at rest to be checked.
                 with contextlib.suppress(Exception):
                     self._observe(machine)
+                self._keep_segment()
                 raise
             self._observe(machine)
             self._check(machine)
@@ -140,6 +150,11 @@ class RunContext:
         for text in machine.coordinator.warnings:
             self.warn(text)
         self.record.machines += 1
+        if self.config.trace and importlib.util.find_spec("emu.record_events") is not None:
+            found = importlib.import_module("emu.record_events").dump()
+            if found is not None:
+                self.record.events = found["arrays"]
+                self.record.observed["trace"] = found["about"]
         if self._proc:
             self.record.proc = proc_texts(machine, self.record.observed, self._proc)
 
@@ -150,6 +165,18 @@ class RunContext:
         validate = importlib.import_module("emu.validate")
         for found in validate.check(machine):
             self.violation(getattr(found, "invariant", "I1"), getattr(found, "text", str(found)))
+        if self.record.findings:
+            self._keep_segment()
+
+    def _keep_segment(self) -> None:
+        """Copy the memory of a machine that failed, if the run is kept where the user said (-o), once."""
+        if self.record.keep_segment and self.record.segment is None:
+            from emu.record_segment import keep_segment
+
+            descriptor, problem = keep_segment(self.record.keep_segment)
+            self.record.segment = None if problem else descriptor
+            if problem:
+                self.warn(problem)
 
 
 def _delivery(machine: Machine) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cpus import boot, cpu, init, status
+from cpus import boot, cpu, init, ledger, status
 from emu.errors import DiedError, ResourceError, UsageError
 from emu.plan import BootPlan
+from emu.signals import held_back
 from ipc import boost, clock, gate, lock, memory, trace, transport, transport_mqueue
 
 WAIT_MS = 50  # how long a wait of the coordinator sleeps before it looks at signals and deaths
@@ -50,6 +51,10 @@ class Death:
         )
 
 
+def _call_is_over(number: int) -> bool:
+    return bool(boot.call_done(number) or boot.is_dead(number))
+
+
 def _how_it_ended(wait_status: int) -> str:
     if os.WIFSIGNALED(wait_status):
         number = os.WTERMSIG(wait_status)
@@ -67,6 +72,8 @@ class Coordinator:
         self.deaths: list[Death] = []
         self.warnings: list[str] = []
         self._stuck: set[int] = set()
+        self._owner = False  # of the process's segment: there is one at most
+        self._adopted = 0  # of the deaths, those whose work items have gone to others
         self.boot_seconds = 0.0
         self.where = ""
         self._pidfds: dict[int, int] = {}
@@ -81,10 +88,12 @@ class Coordinator:
             raise UsageError("a machine is booted from the main thread only: CPUs die with the thread that forks them")
         _check_limits(self.plan.cpus)
         try:
-            self._make_resources()
-            self._fork()
+            with held_back():
+                self._make_resources()
+                self._fork()
             self._wait_until_ready()
-            self._supervise()
+            with held_back():
+                self._supervise()
         except BaseException:
             self.shut_down()
             raise
@@ -94,6 +103,7 @@ class Coordinator:
         plan = self.plan
         try:
             self.where = memory.create(plan.max_segment, plan.memory, plan.cpus, plan.nodes)
+            self._owner = True
             if plan.transport == "mqueue":
                 transport_mqueue.create_queues(plan.cpus)
         except (memory.SegmentError, transport_mqueue.QueueError) as error:
@@ -105,7 +115,7 @@ class Coordinator:
         memory.set_clock(cycles)
         gate.configure(plan.gated, plan.tokens, plan.hz, int(plan.slice_ms * 1000 * cycles), True)
         transport.select(plan.transport, int(plan.poll_limit_ms * 1_000_000))
-        enough = cpu.init_cpus(plan.nodes) and lock.allocate_statistics()
+        enough = cpu.init_cpus(plan.nodes) and lock.allocate_statistics() and ledger.allocate()
         enough = enough and (not plan.trace_records or trace.allocate_rings(plan.trace_records))
         if not enough or not init.start_kernel(plan.boot_parameters):
             raise ResourceError(
@@ -114,9 +124,9 @@ class Coordinator:
 
     def _fork(self) -> None:
         try:
-            self.pids = boot.fork_cpus(self.plan.cpus, self.runner, self.plan.pin, self.plan.transport == "mqueue")
+            queues = self.plan.transport == "mqueue"
+            boot.fork_cpus(self.plan.cpus, self.pids, self.runner, self.plan.pin, queues)
         except OSError as error:
-            self.pids = error.args[2] if len(error.args) > 2 else []
             raise ResourceError(
                 f"processes: {self.plan.cpus} CPUs needed, {len(self.pids)} could be forked "
                 f"(RLIMIT_NPROC = {resource.getrlimit(resource.RLIMIT_NPROC)[0]}); use fewer CPUs or raise the limit"
@@ -137,8 +147,9 @@ class Coordinator:
         for number, pid in enumerate(self.pids):
             self._pidfds[os.pidfd_open(pid)] = number
         self._wake_read, self._wake_write = os.pipe()
-        self._supervisor = threading.Thread(target=self._watch, name="emu-supervisor", daemon=True)
-        self._supervisor.start()
+        supervisor = threading.Thread(target=self._watch, name="emu-supervisor", daemon=True)
+        supervisor.start()
+        self._supervisor = supervisor
 
     def _watch(self) -> None:
         poll = select.poll()
@@ -181,6 +192,9 @@ class Coordinator:
 
     def check_deaths(self) -> None:
         """Raise DiedError if a CPU has died and the run is not meant to go on, or cannot."""
+        while self._adopted < len(self.deaths):
+            boot.adopt_work(self.deaths[self._adopted].cpu)
+            self._adopted += 1
         if self.deaths and (not self.plan.go_on_after_death or status.header()["broken"]):
             raise DiedError("; ".join(str(death) for death in self.deaths))
 
@@ -210,19 +224,32 @@ class Coordinator:
         """Run a compiled function on several CPUs at the same time."""
         for number in on:
             self.wait_until(functools.partial(boot.body_accepted, number))
+            if boot.is_dead(number):
+                raise self.died(number)
             boot.post_call(number, function, args)
         for number in on:
-            self.wait_until(functools.partial(boot.call_done, number))
+            self.wait_until(functools.partial(_call_is_over, number))
+            if boot.call_died(number) or not boot.call_done(number):
+                raise self.died(number)
         return [int(boot.call_result(number)) for number in on]
+
+    def died(self, number: int) -> DiedError:
+        """The error to raise for an order that a CPU has died in, or before."""
+        self.wait_until(lambda: any(death.cpu == number for death in self.deaths))
+        return DiedError(next(str(death) for death in self.deaths if death.cpu == number))
 
     def shut_down(self) -> None:
         """End every CPU, reap it, close and unmap everything. Safe at any stage of boot, and twice."""
+        with held_back():
+            self._shut_down()
+
+    def _shut_down(self) -> None:
         self._stopping = True
         if self._supervisor is not None:
             os.write(self._wake_write, b"x")
             self._supervisor.join()
             self._supervisor = None
-        if memory.descriptor() >= 0 and self.pids:
+        if self.pids:
             boot.shut_down(len(self.pids))
         self._reap()
         for descriptor in (*self._pidfds, self._wake_read, self._wake_write):
@@ -230,8 +257,10 @@ class Coordinator:
                 os.close(descriptor)
         self._pidfds.clear()
         self._wake_read = self._wake_write = -1
-        transport_mqueue.close_queues()
-        memory.destroy()
+        if self._owner:
+            self._owner = False
+            transport_mqueue.close_queues()
+            memory.destroy()
 
     def _reap(self) -> None:
         deadline = time.monotonic() + EXIT_SECONDS

@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cpus import body, slab_entry
+from cpus import body, buffer_head, page_faces, slab_entry
 from emu.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ class Cache(NamedTuple):
 
 
 def entry_points() -> dict[str, int]:
-    """Address of each mailable slab operation, by name."""
-    return dict(slab_entry.entry_points())
+    """Address of each mailable operation on slabs, pages and buffers, by name."""
+    return {**slab_entry.entry_points(), **page_faces.entry_points(), **buffer_head.entry_points()}
 
 
 def find_body(name: str) -> Callable[..., Any]:

@@ -39,7 +39,17 @@ _REQUESTS = {
     "refused": "Calls refused because the target was offline or dead.",
 }
 _VMSTAT = {
-    "pgalloc_normal": "Pages handed out by the page allocator, per-CPU lists included.",
+    "nr_free_pages": "Pages free in the buddy allocator. What lies on CPUs' page lists is not free.",
+    "pgalloc_dma": "Pages handed out of the zones below 16 MiB, per-CPU lists included.",
+    "pgalloc_dma32": "Pages handed out of the zones from 16 MiB to 4 GiB.",
+    "pgalloc_normal": "Pages handed out of the zones above 4 GiB.",
+    "allocstall_dma": "Those of allocstall that asked for ZONE_DMA.",
+    "allocstall_dma32": "Those of allocstall that asked for ZONE_DMA32 at most.",
+    "allocstall_normal": "Those of allocstall that allowed every zone.",
+    "pgalloc_fail": "Requests for pages that found none.",
+    "pcp_drain_skipped": "Drains of all CPUs' page lists that were left to the one under way.",
+    "pcp_lock_contended": "From 6.0: single pages that went past a CPU's page list because it was locked.",
+    "ipis_avoided_other": "CPUs with pages that were asked by a work item, or whose lists were emptied from outside.",
     "pgfree": "Pages given back to the page allocator.",
     "allocstall": "Allocations that had to reclaim directly. Linux has one per zone since 4.8.",
     "pgscan_direct": "Pages that direct reclaim looked at.",
@@ -81,6 +91,9 @@ _VMSTAT = {
     "slub_cpu_partial_free": "SLUB: slabs that a free put on the CPU's partial list.",
     "slub_cpu_partial_drain": "SLUB: a CPU's partial list was full and moved to the node.",
     "slub_cmpxchg_fail": "SLUB: fast paths that had to be tried again, since something came between.",
+    "kick_ipis": "Interrupts sent by kick_all_cpus_sync.",
+    "slub_flush_ipis": "Interrupts sent by SLUB's flush_all.",
+    "rcu_barrier_ipis": "Interrupts sent by rcu_barrier, one to each other CPU with callbacks.",
     "slub_dead_flush": "SLUB: frees that found their cache dead (cpu_partial is 0) and gave the slab back at once.",
     "memcg_caches_deactivated": "Child caches taken out of their slots, since their memcg went offline.",
     "memcg_caches_walked": "Caches looked at to find those of one memcg.",
@@ -137,6 +150,20 @@ _KEYS = {
     "hold_ns": "Time from having a lock to giving it back.",
 }
 
+_LEDGER = {
+    "site": "The function that called into kernel/smp.c, by its return address: where interrupts come from.",
+    "function": "What the interrupted CPU is to run: do_drain, do_nothing (a kick), ...",
+    "calls": "Calls of any smp_call_function form from one site.",
+    "sent": "CPUs called. The sum over all sites is ipis_sent.",
+    "not_raised": "CPUs called whose queue was not empty: the interrupt for the request before serves this one too.",
+    "waits": "Calls that waited for all answers.",
+    "blocked": "CPUs that waited for a mutex when its holder's wait for answers ended.",
+    "blocked_ns": "How long they had waited for it during such waits: what a broadcast under a lock costs others.",
+    "served": "Requests run by interrupted CPUs.",
+    "busy": "Of those: by a CPU that had work and a host core to do it on.",
+    "busy_ns": "Time that the called function took from such CPUs. Entry and exit of the interrupt come on top.",
+}
+
 ENTRIES: dict[str, Entry] = {
     **_rows("interrupts", _INTERRUPTS),
     **_rows("ipis", _IPIS),
@@ -145,4 +172,5 @@ ENTRIES: dict[str, Entry] = {
     **_rows("locks", _LOCKS),
     **_rows("latency", _LATENCY),
     **_rows("result", _KEYS),
+    **_rows("ledger", _LEDGER),
 }

@@ -119,16 +119,24 @@ class Machine:
         return self._coordinator
 
     def __enter__(self) -> Machine:
-        coordinator = Coordinator(self.plan(), self._run_body)
-        coordinator.boot()
-        self._coordinator = coordinator
-        self._entries = {**entry.entry_points(), **faces.entry_points()}
+        if self._coordinator is not None:
+            raise UsageError("the machine is running already: leave its `with` block first")
+        self._coordinator = Coordinator(self.plan(), self._run_body)
+        try:
+            self._coordinator.boot()
+            self._entries = {**entry.entry_points(), **faces.entry_points()}
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if self._coordinator is not None:
-            coordinator, self._coordinator = self._coordinator, None
-            coordinator.shut_down()
+            self._coordinator.shut_down()
+            self._coordinator = None
 
     @property
     def cpus(self) -> int:
@@ -192,11 +200,14 @@ class Machine:
     def run(self, body: Body | str, on: int | Sequence[int] | None = None, **params: Any) -> list[Any]:
         """Run a Python body on CPUs (default: all) and return what each returned.
 
-        body: one of `bodies`, or "module:function". params and results travel as JSON. Raises WorkloadError with the
-        body's own traceback if one raises.
+        body: one of `bodies`, or "module:function". params and results travel as JSON. Raises UsageError for a CPU that
+        is none or is named twice, WorkloadError with the body's own traceback if one raises.
         """
         index = self._body_index(body)
         numbers = list(range(self.cpus)) if on is None else [on] if isinstance(on, int) else list(on)
+        twice = next((number for number in numbers if numbers.count(number) > 1), None)
+        if twice is not None:
+            raise UsageError(f"on={numbers}: CPU {twice} twice; a CPU runs one body at a time")
         text = msgspec.json.encode([body if index < 0 else "", params])
         for number in map(self.context, numbers):
             self.coordinator.wait_until(functools.partial(boot.body_accepted, number))
@@ -205,6 +216,8 @@ class Machine:
         replies = []
         for number in numbers:
             self.coordinator.wait_until(functools.partial(boot.body_done, number))
+            if boot.is_dead(number):
+                raise self.coordinator.died(number)
             replies.append(_unpack_reply(number, boot.take_reply(number)))
         return replies
 

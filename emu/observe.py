@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cpus import slab_info, status
+from cpus import page_alloc, slab_info, status
 from cpus import vmstat as names
+from emu import ledger
 from ipc import memory
 
 CALL_VECTORS = (0, 1)
@@ -46,7 +47,10 @@ def requests(cpus: int) -> dict[str, int]:
 def vmstat(cpus: int) -> dict[str, int]:
     """Counters by their names in /proc/vmstat or our own, summed over all contexts."""
     table = [status.counters(cpu) for cpu in range(EVERYONE, cpus)]
-    return {name: sum(row[index] for row in table) for index, name in names.NAMES.items()}
+    found = {name: sum(row[index] for row in table) for index, name in names.NAMES.items()}
+    found["allocstall"] = sum(found[f"allocstall_{zone}"] for zone in ("dma", "dma32", "normal"))
+    found["nr_free_pages"] = sum(row["free"] - row["pcp"] + row["fresh"] for row in page_alloc.nodes())
+    return found
 
 
 def percentile(histogram: dict[str, Any], share: float) -> int:
@@ -88,6 +92,34 @@ def locks() -> dict[str, dict[str, Any]]:
     return rows
 
 
+def sparse(histogram: dict[str, Any], per_us: int) -> dict[str, Any]:
+    """A histogram in nanoseconds: {count, total_ns, max_ns, buckets [[low_ns, high_ns, count]]} without empty ones."""
+    rows = []
+    for index, count in enumerate(histogram["bucket"]):
+        if count:
+            low, high = status.bucket_bounds(index)
+            rows.append([low * 1000 // per_us, high * 1000 // per_us, count])
+    return {
+        "count": histogram["count"],
+        "total_ns": histogram["total"] * 1000 // per_us,
+        "max_ns": histogram["max"] * 1000 // per_us,
+        "buckets": rows,
+    }
+
+
+def histograms() -> dict[str, dict[str, Any]]:
+    """All histograms that hold something: latency.NAME, and of locks NAME.wait and NAME.hold."""
+    per_us = status.header()["cycles_per_us"]
+    latency = {name: sparse(found, per_us) for name, found in status.latencies().items() if found["count"]}
+    locks = {
+        f"{name}.{kind}": sparse(found[kind], per_us)
+        for name, found in status.lock_statistics().items()
+        for kind in ("wait", "hold")
+        if found[kind]["count"]
+    }
+    return {"latency": latency, "locks": locks}
+
+
 def slabinfo_rows(machine: Any) -> list[tuple[Any, ...]]:
     """One row of /proc/slabinfo per root cache, in the file's order of columns."""
     return list(slab_info.rows())
@@ -115,4 +147,6 @@ def collect(machine: Any) -> dict[str, Any]:
         "locks": locks(),
         "latency": latency(),
         "machine": machine_figures(machine),
+        "histograms": histograms(),
+        "ledger": ledger.collect(cpus),
     }

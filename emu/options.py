@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from emu.errors import did_you_mean, one_line
-from emu.units import parse_duration, parse_integer, parse_milliseconds, parse_size
+from emu.units import parse_duration, parse_integer, parse_levels, parse_milliseconds, parse_size
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -47,6 +47,7 @@ KINDS = {
     "size": Kind(parse_size, (int, str), "a size such as 256M, in quotes"),
     "duration": Kind(parse_duration, (str,), 'a duration such as "45s", in quotes'),
     "ms": Kind(parse_milliseconds, (int, float, str), "a number of milliseconds"),
+    "levels": Kind(parse_levels, (int, str), 'a number, or several as in "6,7,10,11", in quotes'),
     "choice": Kind(None, (str,), "text"),
     "text": Kind(None, (str,), "text"),
     "version": Kind(None, (str,), "text"),
@@ -61,7 +62,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("allocator", "choice", "slab (up to 6.7) or slub", "slab", choices=("slab", "slub")),
     Option("patch", "list", "switch a patch on, or to one of its variants", None, "NAME[=VARIANT]"),
     Option("revert", "list", "take a patch out", None, "NAME"),
-    Option("series", "int", "patches 1..N of the 11 of 2016 on, the rest off", None, "N", 0, 11, "from 0 to 11"),
+    Option("series", "levels", "patches 1..N of the 11 of 2016 on, the rest off", None, "N", 0, 11, "from 0 to 11"),
     Option(
         "ipi",
         "choice",
@@ -132,6 +133,10 @@ def from_text(option: Option, text: str) -> Any:
             value = parse(text)
         except ValueError as error:
             raise ValueError(f"{one_line(text)!r} {error}") from None
+        if isinstance(value, tuple):
+            for each in value:
+                in_range(option, each, str(each))
+            return value if len(value) > 1 else value[0]
         return in_range(option, value, text)
     return _in_choices(option, text)
 

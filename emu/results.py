@@ -23,6 +23,9 @@ OBSERVED: dict[str, Any] = {
     "machine": {},
 }
 
+# What stands there only if it was observed.
+ADDED = ("histograms", "ledger", "trace")
+
 
 def assemble(
     *,
@@ -54,6 +57,9 @@ def assemble(
     }
     for key, nothing in OBSERVED.items():
         document[key] = observed.get(key, nothing)
+    for key in ADDED:
+        if observed.get(key):
+            document[key] = observed[key]
     document["result"] = dict(result)
     if proc:
         document["proc"] = dict(proc)

@@ -15,6 +15,7 @@ from emu.config import RunConfig
 from emu.context import Finding, Record, RunContext
 from emu.errors import EmuError, Interrupted, ResourceError, UsageError, ViolationError, did_you_mean
 from emu.format import size
+from emu.hostgate import HostGate
 from emu.signals import StopSignals
 from emu.workload import Workload, place_of
 
@@ -34,6 +35,8 @@ class Wanted:
     quiet: bool = False
     proc: tuple[str, ...] = ()
     command: str = ""
+    keep_segment: str = ""  # the folder on whose disk a failed machine's memory is to be kept
+    probe: bool = True  # the host, before and after
 
 
 @dataclass
@@ -44,6 +47,10 @@ class Outcome:
     exit_code: int
     error: BaseException | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    repeats: list[dict[str, Any]] = field(default_factory=list)  # {variant, result, observed, elapsed_ns} of each
+    kept: dict[str, Any] = field(default_factory=dict)  # what the workload kept: name -> array
+    events: dict[str, Any] | None = None  # the last machine's event rings
+    segment: int | None = None  # descriptor of a failed machine's memory
 
 
 class Runner:
@@ -60,6 +67,10 @@ class Runner:
         self.result: dict[str, Any] = {}
         self.as_expected = True
         self.choices = chosen_variants(workload, wanted)
+        if len(config.levels) > 1 and not workload.takes_levels:
+            raise UsageError(f"--series: {workload.name} takes one level; give one number, or run it for each")
+        self.repeats: list[dict[str, Any]] = []
+        self.record.keep_segment = wanted.keep_segment
 
     def run(self) -> Outcome:
         """Run it. Errors that leave something to tell end up in the outcome; those before the start are raised."""
@@ -72,7 +83,8 @@ class Runner:
         begun = time.monotonic_ns()
         # A workload's prints are no result: stdout is that and nothing else.
         with self.stop, contextlib.redirect_stdout(sys.stderr):
-            host["ipi_floor_ns"] = quick_floor()
+            host["ipi_floor_ns"] = quick_floor() if self.wanted.probe else {}
+            gate = HostGate(host) if self.wanted.probe else None
             for text in hostinfo.warnings(self.config.cpus, host):
                 self._context(self.config).distrust(text)
             try:
@@ -86,6 +98,9 @@ class Runner:
         )
         if steal:
             self._context(self.config).distrust(steal)
+        if gate is not None and not self.stop.signum:
+            for text in gate.after(quick_floor):
+                self._context(self.config).distrust(text)
         return self._outcome(host, elapsed, error)
 
     def _context(self, config: RunConfig) -> RunContext:
@@ -103,7 +118,10 @@ class Runner:
             violated = len(self.record.findings) > seen
             safe = patches.safety(config.patches, self.workload.switches() or None)
             # What only the explorer can show may be seen here or not.
-            self.as_expected &= safe == "explorer-only" or violated == (safe == "no")
+            if self.workload.judges:
+                self.as_expected &= safe == "explorer-only" or violated == (safe == "no")
+            else:
+                self.as_expected &= not violated
             if self.wanted.mode in ("both", "variants"):
                 for row in results.rows_of(name, changes, safe, result):
                     self.rows.append(row | {"verdict": "violation" if violated else "pass"})
@@ -118,8 +136,11 @@ class Runner:
         for _ in range(config.repeat):
             context = self._context(config)
             context.variant = variant
+            begun = time.monotonic_ns()
             try:
                 found.append(self._once(context))
+                seen = {"variant": variant, "result": found[-1], "observed": self.record.observed}
+                self.repeats.append(seen | {"elapsed_ns": time.monotonic_ns() - begun})
             except BaseException:
                 self.result = context.partial or self.result
                 raise
@@ -164,7 +185,8 @@ class Runner:
             result=self.result,
             proc=self.record.proc,
         )
-        return Outcome(document, code, error, self.rows)
+        record = self.record
+        return Outcome(document, code, error, self.rows, self.repeats, record.kept, record.events, record.segment)
 
     def _verdict(self, error: BaseException | None) -> tuple[int, str]:
         """(exit code, verdict). The verdict says what was found, the exit code whether that was to be expected."""

@@ -6,6 +6,8 @@ signal. Considered and not done: raising at the first signal, as Python does for
 be lost; a signalfd read by the waits alone, because a workload's own Python loop would never see it.
 
 While a machine is being taken down nothing is raised at all: its CPUs are ended by it in bounded time.
+A signal that came between a system call and the store of its answer would lose a process or a descriptor, and Python
+drops what is raised inside its own fork hooks: so the steps of boot and shut-down hold signals back (held_back()).
 All handling of these signals is in this file; CPU processes ignore them (cpus/boot).
 """
 
@@ -21,6 +23,16 @@ from emu.errors import Interrupted
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 1.0
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """No signal reaches Python code in the block; what came is raised at its end. For steps that take bounded time."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOPPING, signal.SIGALRM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class StopSignals:

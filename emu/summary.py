@@ -27,6 +27,14 @@ def text(workload: Workload, outcome: Outcome, quiet: bool, verbose: bool) -> st
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def text_to_keep(workload: Workload, outcome: Outcome) -> str:
+    """The workload's own table for the run's folder: `emu show` must not run a workload's code to read a result."""
+    try:
+        return rendered(workload, outcome.document["result"], outcome.rows)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return plain(outcome.document["result"])
+
+
 def rendered(workload: Workload, result: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     """The result as the workload shows it; of several variants, each under its name."""
     if not result:

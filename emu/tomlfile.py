@@ -22,9 +22,9 @@ KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*[=.]""")
 class TomlFile:
     """The contents of one file, and where each key stands."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, option: str = "--config ") -> None:
         self.path = path
-        self.text = _read(path)
+        self.text = _read(path, option)
         self.values = _parse(path, self.text)
 
     def where(self, key: str, table: str = "") -> str:
@@ -34,18 +34,18 @@ class TomlFile:
         return f"{one_line(self.path)}:{line}:{column}: {one_line(name)}"
 
 
-def _read(path: str) -> str:
+def _read(path: str, option: str) -> str:
     shown = one_line(path)
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"--config {shown}: not a regular file; give a TOML file")
+            raise UsageError(f"{option}{shown}: not a regular file; give a TOML file")
         if status.st_size > MOST_BYTES:
-            raise UsageError(f"--config {shown}: {status.st_size} bytes; a configuration has at most {MOST_BYTES}")
+            raise UsageError(f"{option}{shown}: {status.st_size} bytes; a configuration has at most {MOST_BYTES}")
         data = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"--config {shown}: cannot be read: {reason}") from None
+        raise UsageError(f"{option}{shown}: cannot be read: {reason}") from None
     if not data.strip():
         raise UsageError(f"{shown}:1:1: the file is empty; write at least one option, as in cpus = 8")
     if data.startswith(b"\xef\xbb\xbf"):

@@ -62,3 +62,19 @@ def parse_cpulist(text: str, cpus: int) -> list[int]:
             raise ValueError(f"names CPU {last}, but there are only CPUs 0 to {cpus - 1}")
         found += range(first, last + 1)
     return found
+
+
+def parse_levels(text: str) -> tuple[int, ...]:
+    """`"6,7,10..11"` -> (6, 7, 10, 11): in the order given, each once; `..` or `-` is all from one to the other."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([+-]?\d{1,3})(?:(?:\.\.|-)(\d{1,3}))?", part, re.ASCII)
+        if match is None:
+            raise ValueError("is not a number, nor several as in 6,7,10 or 0..11")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"goes down from {first} to {last}")
+        found += range(first, last + 1)
+    if len(set(found)) < len(found):
+        raise ValueError("has a number twice")
+    return tuple(found)

@@ -9,6 +9,7 @@ I4 bounds and lists: 0 <= avail <= limit, batchcount <= limit, list lengths equa
 I5 counters: handed out less taken back = in use
 I6 pages: buddy lists + slabs + others = total, blocks aligned, no overlap
 I9 nothing that was freed is still pointed to
+I12 debugged caches: red zones and poison of what is free
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ def check_segment(descriptor: int) -> list[Violation]:
     # Late: numpy must not be imported before the CPUs are forked.
     from emu.check_pages import check_pages
     from emu.check_slab import check_slab
+    from emu.check_slub import check_slub, is_slub
     from emu.raw_memory import DamagedError, RawMemory
 
     found: list[Violation] = []
@@ -77,7 +79,7 @@ def check_segment(descriptor: int) -> list[Violation]:
         try:
             raw = RawMemory(descriptor)
             before = raw.activity()
-            slabs = check_slab(raw, findings)
+            slabs = check_slub(raw, findings) if is_slub(raw) else check_slab(raw, findings)
             if slabs is not None:
                 check_pages(raw, findings, slabs)
         except DamagedError as error:

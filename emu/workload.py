@@ -13,6 +13,8 @@ A workload is a module: `workloads/NAME.py`, one that another package registers 
     SWITCH = "slab-create-no-ipi"    optional: the patch it is about: what --both and --variants go through
     VARIANTS = {name: {switch: value}}   optional: the same where a variant is more than one switch
     BOTH = ("before", "after")       optional: which two of VARIANTS are --both's
+    LEVELS = True                    optional: --series may name several levels; they are in config.levels
+    JUDGES = False                   optional: it measures, and would not see an unsafe variant's violation
 
 `ctx` is a RunContext (emu/context.py), `config` a RunConfig, `args` what argparse made of the command line.
 """
@@ -57,6 +59,16 @@ class Workload:
     def defaults(self) -> dict[str, Any]:
         """Its own defaults of the common options."""
         return dict(getattr(self.module, "DEFAULTS", {}))
+
+    @property
+    def takes_levels(self) -> bool:
+        """Whether one run of it goes through several levels of --series."""
+        return bool(getattr(self.module, "LEVELS", False))
+
+    @property
+    def judges(self) -> bool:
+        """Whether an unsafe variant is expected to show a violation in it."""
+        return bool(getattr(self.module, "JUDGES", True))
 
     def call(self, function: str, *args: Any) -> Any:
         """Call one of its optional functions; None if it has none."""

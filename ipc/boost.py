@@ -3,7 +3,12 @@
 The plain protocol (signal, raise; the handler lowers) leaks: the handler may lower before the sender raises, and the
 target stays SCHED_FIFO for ever (53 of 160,000 sends); three of those on one core and the next broadcast hangs, since
 SCHED_FIFO of equal priority does not preempt. Hence a handshake of four states, each change a compare-and-swap:
-NONE -> RAISING (sender) -> RAISED (sender), or FINISHED (the handler was first, the sender lowers).
+NONE -> RAISING (sender, before it rings) -> RAISED (sender), or FINISHED (the handler was first, the sender lowers).
+RAISING comes before the ring: a target that has answered before its sender gets there would never lower what follows.
+
+Whoever is raised gets a signal after it, and lowers itself on the way out of that. In an irq-off section it cannot, and
+what the signal was for may have been polled before: then LOWER_LATER is set among the pending vectors, so that the end
+of the section takes an interrupt of no vector.
 
 The word is cleared before the call that lowers: that call switches away at once, and a store behind it would happen a
 turn later. What remains: a second sender that raises between that store and that call loses its boost, which costs
@@ -24,23 +29,40 @@ RAISED = cython.declare(cython.int, 2)
 FINISHED = cython.declare(cython.int, 3)
 
 
+def boost_begin(target):
+    return cmpxchg_int(cython.address(target.boost), NONE, RAISING) == NONE
+
+
 def boost_raise(target):
-    if cmpxchg_int(cython.address(target.boost), NONE, RAISING) != NONE:
-        return
     set_fifo(target.pid, 1)
     if cmpxchg_int(cython.address(target.boost), RAISING, RAISED) != RAISING:
         set_fifo(target.pid, 0)
         write_once_int(cython.address(target.boost), NONE)
 
 
-def boost_lower(me):
+def lower_once(me):
+    """Take one raise back. True if it was complete: then another may have come while this process was switched away."""
     state = read_once_int(cython.address(me.boost))
     if state == NONE or state == FINISHED:
-        return
+        return False
     if state == RAISING and cmpxchg_int(cython.address(me.boost), RAISING, FINISHED) == RAISING:
-        return
+        return False
     write_once_int(cython.address(me.boost), NONE)
     set_fifo(me.pid, 0)
+    return True
+
+
+def boost_lower(me):
+    """Lowering switches away, and signals come meanwhile. Their handlers answer and leave the lowering to this one, or
+    each would be one level deeper. What was raised while none of them looked is seen by the look behind the count."""
+    again: cython.bint = True
+    while again:
+        me.in_interrupt += 1
+        while lower_once(me):
+            pass
+        me.in_interrupt -= 1
+        state = read_once_int(cython.address(me.boost))
+        again = state == RAISING or state == RAISED
 
 
 def boost_sender(on):

@@ -2,7 +2,7 @@
 
 import cython
 from cython.cimports.ipc.atomic import atomic_fetch_add, atomic_fetch_or, xchg
-from cython.cimports.ipc.boost import boost_lower
+from cython.cimports.ipc.boost import LOWER_LATER, boost_lower
 from cython.cimports.ipc.cpumask import next_bit
 from cython.cimports.ipc.gate import gate_exit_check
 from cython.cimports.ipc.host import get_errno, set_errno
@@ -115,6 +115,8 @@ def on_signal(signo, info, context):
     private().signalled(me, info.si_code == SI_MESGQ)
     if me.irq_off == 0:
         take_interrupts(me)
+    elif me.boost != 0:
+        atomic_fetch_or(cython.address(me.pending), LOWER_LATER)
     set_errno(saved)
 
 

@@ -46,7 +46,7 @@ cdef struct mutex:
     cpumask waiters
 
 cdef struct rwsem:
-    vlong count                   # readers, or -1 for a writer
+    vlong count                   # readers, or -(owner + OWNER_BIAS) of a writer
     vlong writer                  # owner + OWNER_BIAS
     vint coordinator_waits
     short lock_class
@@ -95,7 +95,8 @@ cdef void wait_for_spinlock(spinlock *lock, int mine) noexcept nogil
 cdef void wait_for_mutex(processor *me, mutex *lock) noexcept nogil
 cdef void wake_waiter(processor *me, cpumask *waiters, vint *coordinator_waits) noexcept nogil
 cdef void take_rwsem(processor *me, rwsem *lock, bint write) noexcept nogil
-cdef bint try_rwsem(rwsem *lock, bint write) noexcept nogil
+cdef bint try_rwsem(rwsem *lock, long writer) noexcept nogil
 cdef bint xchg_sleepers(spinlock *lock, int mine) noexcept nogil
 cdef void note_waiter(processor *me, cpumask *waiters, vint *coordinator_waits, int waits) noexcept nogil
+cdef void leave_readers(processor *dead, rwsem *lock) noexcept nogil
 cdef void release_rwsem(processor *me, rwsem *lock, bint last) noexcept nogil

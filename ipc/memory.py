@@ -212,11 +212,15 @@ def _shared_file(size: int, needed: int) -> tuple[int, str]:
         name = f"/emu-{os.getpid()}-{secrets.token_hex(16)}"
         shm = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
         shm.unlink()
-        os.ftruncate(shm.fd, size)
-        return shm.fd, "/dev/shm"
-    fd = os.memfd_create("emu", os.MFD_CLOEXEC)
-    os.ftruncate(fd, size)
-    return fd, "memfd"
+        fd, where = shm.fd, "/dev/shm"
+    else:
+        fd, where = os.memfd_create("emu", os.MFD_CLOEXEC), "memfd"
+    try:
+        os.ftruncate(fd, size)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd, where
 
 
 def create(max_bytes: int, ram_bytes: int, nr_cpus: int, nr_nodes: int) -> str:

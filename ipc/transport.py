@@ -2,7 +2,7 @@
 
 import cython
 from cython.cimports.ipc import transport_cluster, transport_doorbell, transport_mqueue, transport_signal
-from cython.cimports.ipc.boost import SWITCH_BOOST, boost_raise
+from cython.cimports.ipc.boost import SWITCH_BOOST, boost_begin, boost_raise
 from cython.cimports.ipc.cpumask import next_bit
 from cython.cimports.ipc.gate import the_gate
 from cython.cimports.ipc.host import EAGAIN, kill_plain, tgkill
@@ -18,10 +18,11 @@ NAMES = ("signal", "mqueue", "cluster", "doorbell")
 
 def send_signal(target):
     """tgkill; where the user's signal queue is full, a kill without siginfo, which the host never refuses."""
+    mine: cython.bint = switch_on(SWITCH_BOOST) and boost_begin(target)
     if tgkill(target.pid, INTERRUPT_SIGNAL()) == EAGAIN:
         this_processor().irqs.queue_full += 1
         kill_plain(target.pid, INTERRUPT_SIGNAL())
-    if switch_on(SWITCH_BOOST):
+    if mine:
         boost_raise(target)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import cython
 import posix_ipc
-from cython.cimports.ipc.boost import SWITCH_BOOST, boost_raise
+from cython.cimports.ipc.boost import SWITCH_BOOST, boost_begin, boost_raise
 from cython.cimports.ipc.gate import the_gate
 from cython.cimports.ipc.interrupt import INTERRUPT_SIGNAL
 from cython.cimports.ipc.memory import switch_on
@@ -33,9 +33,10 @@ class QueueError(Exception):
 
 
 def ring(target):
+    mine: cython.bint = switch_on(SWITCH_BOOST) and boost_begin(target)
     if mq_ring(target.mq) != 0:
         this_processor().irqs.queue_full += 1
-    if switch_on(SWITCH_BOOST):
+    if mine:
         boost_raise(target)
 
 

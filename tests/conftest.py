@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+# Runs of tests are kept, but not among the user's.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="emu-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 MACHINE_TESTS = ("ipc", "cpus", "faults", "stress")
 HERE = Path(__file__).resolve().parent

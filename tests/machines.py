@@ -176,11 +176,13 @@ class Rig(Machine):
         self.limit = limit
         self.judged = judged
         self._watch: Watch | None = None
+        self._booted: dict[str, int] = {}
 
     def __enter__(self) -> Rig:
         super().__enter__()
         for module in (selftest, selftest_calls, selftest_kernel, plants):
             self._entries |= module.entry_points()
+        self._booted = self.vmstat()
         self._watch = Watch(self, self.limit)
         return self
 
@@ -204,6 +206,10 @@ class Rig(Machine):
     def everyone(self) -> range:
         """The coordinator's context and all CPUs."""
         return range(-1, self.cpus)
+
+    def since_boot(self, name: str) -> int:
+        """By how much a counter has grown since the machine was ready: boot counts too."""
+        return self.vmstat()[name] - self._booted[name]
 
     # --- operations that go on meanwhile
 
@@ -462,14 +468,23 @@ def running_program(name: str, *args: object) -> Iterator[subprocess.Popen[str]]
                 stream.close()
 
 
+def alive(pid: int) -> bool:
+    """Whether a process is there. A zombie of ours is; an orphan that is one waits for the host's init alone."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except OSError:
+        return False
+    return state != "Z" or int(parent) == os.getpid()
+
+
 def gone(pids: set[int] | list[int], seconds: float) -> set[int]:
-    """Wait until none of the processes is left; those that are. A zombie of ours is not gone."""
+    """Wait until none of the processes is left; those that are."""
     deadline = time.monotonic() + seconds * SLACK
-    left = set(pids)
-    while left and time.monotonic() < deadline:
-        left = {pid for pid in left if Path(f"/proc/{pid}").exists()}
+    while True:
+        left = {pid for pid in pids if alive(pid)}
+        if not left or time.monotonic() > deadline:
+            return left
         time.sleep(0.002)
-    return left
 
 
 # --- what the host must have --------------------------------------------------------------------

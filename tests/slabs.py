@@ -76,6 +76,7 @@ def kernel(
     ram: int = 64 * MIB,
     segment: int = 512 * MIB,
     changes: dict[str, str] | None = None,
+    allocator: str = "slab",
     **parameters: object,
 ) -> Iterator[Kernel]:
     """Boot without forking, act as CPU 0, and take everything down at the end. changes: switches by name."""
@@ -83,6 +84,7 @@ def kernel(
     try:
         for index, value in patches.switch_bytes(patches.override(patches.defaults(version), changes or {})).items():
             memory.set_switch(index, value)
+        memory.set_switch(2, int(allocator == "slub"))
         memory.set_clock(clock.calibrate())
         transport.select("signal", 10_000_000)
         assert cpu.init_cpus(nodes)

@@ -89,7 +89,10 @@ def parse(
     with open_trace(path, shown) as raw:
         whole = os.fstat(raw.fileno()).st_size
         source = text_blocks(raw, shown, path)
-        head = next(source, b"")
+        try:
+            head = next(source, b"")
+        except ValueError as error:
+            raise UsageError(f"{shown}:1: {error}; nothing of its text could be read") from None
         by_task = mapping == "task" or (mapping == "auto" and cpus > trace_cpus(head))
         spool = tempfile.TemporaryFile(prefix="emu-replay-")  # noqa: SIM115 - the CPUs read it later
         try:

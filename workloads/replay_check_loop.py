@@ -20,6 +20,7 @@ from cython.cimports.cpus.mm_types import (
 )
 from cython.cimports.cpus.slab_def import (
     CFLGS_OFF_SLAB,
+    QUARANTINE_SLOTS,
     alien_cache,
     cache_of_list,
     cpu_cache_of,
@@ -67,7 +68,7 @@ def add_array(ac, into):
 
 
 def parked() -> set:
-    """Addresses of all objects that lie in arrays."""
+    """Addresses of all objects that lie in arrays, or are kept back from reuse, as arrays hold them."""
     found: set = set()
     system = slab_root()
     each = system.slab_caches.next
@@ -75,6 +76,10 @@ def parked() -> set:
         s = cache_of_list(each)
         for id in range(segment().nr_cpus):
             add_array(cpu_cache_of(s, id), found)
+        if s.quarantine != cython.NULL:
+            for i in range(QUARANTINE_SLOTS):
+                if s.quarantine.slot[i] != 0:
+                    found.add(cython.cast(cython.ulong, s.quarantine.slot[i]))
         for nid in range(system.nr_nodes):
             n = s.node[nid]
             if n.shared != cython.NULL:
@@ -137,7 +142,7 @@ def slab_holds(root, obj):
     s = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
     if root_of(s) != root:
         return False
-    at = cython.cast(cython.long, cython.cast(cython.p_char, obj) - cython.cast(cython.p_char, p.s_mem))
+    at = cython.cast(cython.long, cython.cast(cython.p_char, obj) - cython.cast(cython.p_char, p.s_mem)) - s.obj_offset
     if at < 0 or at % s.size != 0 or at // s.size >= s.num:
         return False
     for i in range(p.active, s.num):
@@ -191,9 +196,12 @@ def live_slots(parser) -> dict:
         root: cython.ulong = kind_cache(which, kmalloc)
         stamped: cython.bint = r.kinds[which].size < 8
         good: cython.bint = slab_holds(cython.cast(cython.pointer(kmem_cache), root), obj)
+        held: cython.ulong = address
+        if good:
+            held -= cython.cast(cython.pointer(kmem_cache), virt_to_head_page(obj).slab_cache).obj_offset
         if good and not stamped:
             stamped = cython.cast(cython.p_ulong, obj)[0] == i
-        if good and stamped and not twice and address not in arrays:
+        if good and stamped and not twice and held not in arrays:
             kinds[which] = kinds.get(which, 0) + 1
         else:
             bad.append(f"slot {i}: the object at {address:#x} is not allocated, not its kind's, or was overwritten")

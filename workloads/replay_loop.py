@@ -157,7 +157,7 @@ def run_record(r, own, c, rec):
     own.ops[op] += 1
     if op == OP_ALLOC:
         memcg = rec.what >> MEMCG_SHIFT
-        if memcg:
+        if memcg and r.memcgs != cython.NULL:
             c.current.memcg = r.memcgs[memcg - 1]
         do_alloc(r, own, slot, rec)
     elif op < OP_PAGE_ALLOC:

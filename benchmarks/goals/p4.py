@@ -23,4 +23,14 @@ def pair(name: str, settings: Settings) -> list[Check]:
     return found
 
 
+def slub(settings: Settings) -> list[Check]:
+    """SLUB's figures."""
+    if importlib.util.find_spec("workloads.slub_pair_loop") is None:
+        raise NotBuiltError("workloads/slub_pair_loop")
+    from goals import slub_pairs
+
+    return slub_pairs.depths(settings)
+
+
 ITEMS = [Item("P4", name.replace("_", " "), partial(pair, name)) for name in ("depths", "event_ring", "from_python")]
+ITEMS.append(Item("P4", "slub depths", slub))

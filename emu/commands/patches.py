@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cpus.patch_table import SWITCHES, Switch
 from emu import patches
 from emu.parser import Parser
+from emu.published import claims
 
 DESCRIPTION = "Show the patches that can be switched, or one of them in full."
 EPILOG = """\
@@ -65,7 +66,7 @@ def as_dict(switch: Switch, value: str) -> dict[str, object]:
         for v in switch.values
     ]
     row["defaults"] = [{"kernel": first, "value": chosen} for first, chosen in switch.defaults]
-    return {"value": value} | row
+    return {"value": value} | row | {"published": claims(switch.name, switch.thread)}
 
 
 def overview(values: dict[str, str], kernel: str) -> str:
@@ -101,6 +102,9 @@ def in_full(switch: Switch, value: str, kernel: str) -> str:
         lines += wrapped(f"{v.name:<18} {v.doc}{safe}", 21)
     lines += ["", "by version"]
     lines += [f"  since {first:<6} {chosen}" for first, chosen in switch.defaults]
+    lines += ["", "published"]
+    for claim in claims(switch.name, switch.thread):
+        lines += wrapped(claim, 4)
     lines += ["", f"Linux {kernel}: {value}"]
     lines.append(f"--patch {switch.name} is {switch.applied}, --revert {switch.name} is {switch.reverted}")
     return "\n".join(lines) + "\n"

@@ -15,7 +15,9 @@ from typing import IO, NamedTuple
 from emu.errors import NotSupportedError, ResourceError, UsageError, one_line
 from emu.parser import Parser
 
-DESCRIPTION = "Record the allocations that a command makes in this host's kernel, for emu run replay."
+DESCRIPTION = """\
+Record the allocations of this host's kernel while a command runs, as a trace
+for emu run replay."""
 EPILOG = """\
 Without COMMAND the commands are shown and nothing is run. Recording needs root
 (or CAP_SYS_ADMIN) and tracefs; it is of the whole host, with 15 to 30 MB of

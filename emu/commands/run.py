@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emu.errors import UsageError, did_you_mean, one_line
@@ -46,10 +47,16 @@ def parser(defaults: dict[str, object] | None = None, **kwargs: object) -> Parse
     verdict.add_argument("--strict", action="store_true", help="exit 7 if the figures are not trustworthy")
     output = made.add_argument_group("output")
     output.add_argument("--json", action="store_true", help="one JSON object")
+    output.add_argument("-o", "--output", metavar="DIR", help="keep the run in this folder, which must not exist")
+    output.add_argument(
+        "--name", metavar="NAME", help="of the kept run, and of its machine in `emu monitor` (default: the workload's)"
+    )
+    output.add_argument("--no-record", action="store_true", help="do not keep the run")
+    output.add_argument("--no-probe", action="store_true", help="do not measure the host's own floor (saves 0.5 s)")
+    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument(
         "--proc", action="append", default=[], metavar="|".join(PROC), help="add that file of the last machine"
     )
-    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument("--dry-run", action="store_true", help="print what would be run; boot nothing")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no warnings, the result alone")
     output.add_argument("-v", "--verbose", action="store_true", help="add interrupts, locks and latencies")
@@ -96,6 +103,7 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
     """Configure the run, and print it or do it."""
     from emu import summary
     from emu.config import configure, parse_params
+    from emu.record_keep import begun, decide, keep, worth_keeping
     from emu.results import to_json
     from emu.runner import Runner, Wanted
 
@@ -108,22 +116,31 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         strict=args.strict,
         quiet=args.quiet,
         live=args.live,
-        name=getattr(args, "name", None) or "",
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
+        keep_segment=str(Path(args.output).parent) if args.output is not None else "",
+        probe=not args.no_probe,
+        name=args.name or "",
     )
     runner = Runner(workload, config, args, wanted)
     if args.dry_run:
         sys.stdout.write(summary.dry_run(runner, args.json))
         return 0
+    place = None if args.no_record else decide(args.output, args.name, workload.name, config.seed)
     sys.stderr.write(f"emu: seed {config.seed}\n")
-    outcome = runner.run()
+    about = {"workload": workload.name, "command": wanted.command, "seed": config.seed, "config": config.as_dict()}
+    with begun(place, about | {"run": {"argv": list(argv)}}):
+        outcome = runner.run()
     if args.json:
         sys.stdout.write(to_json(outcome.document).decode())
     else:
         sys.stdout.write(summary.text(workload, outcome, args.quiet, args.verbose))
     sys.stdout.flush()
     summary.report_problems(outcome)
+    if place is not None and worth_keeping(outcome):
+        kept = keep(outcome, place, {"argv": list(argv), "text": summary.text_to_keep(workload, outcome)})
+        if kept is not None and not args.quiet and not args.json:
+            sys.stderr.write(f"emu: kept as {kept.name if not place.chosen else kept}\n")
     if outcome.error is not None and args.debug:
         raise outcome.error
     return outcome.exit_code

@@ -34,14 +34,14 @@ def test_json(emu, kicks):
     assert (document["schema"], document["workload"], document["verdict"]) == (1, "mine", "pass")
     assert document["seed"] == document["config"]["seed"]
     assert f"emu: seed {document['seed']}\n" in done.stderr
-    assert document["result"] == {"cal": [0, 5, 5], "operand": ["x", "y"], "size": 9}
+    assert document["result"] == {"cal": [0, 5, 5], "kicks": 5, "operand": ["x", "y"], "size": 9}
     assert document["config"]["params"] == {"k": "v"}
     assert document["interrupts"]["CAL"] == [0, 5, 5]
     ipis = document["ipis"]
     assert ipis["raised"] == ipis["taken"] + ipis["merged"] + ipis["pending"]
     requests = document["requests"]
     assert requests["enqueued"] == requests["run"] + requests["refused"] + requests["pending"] == 10
-    assert document["vmstat"]["kicks"] == 5
+    assert document["vmstat"]["kicks"] >= 5
     assert document["latency"]["kick"]["count"] == 5
     assert document["host"]["delivery"] in ("plain", "gated", "boosted")
     assert set(document["proc"]) == {"interrupts", "vmstat"}

@@ -32,12 +32,15 @@ BOUNDARIES = [
     ("pcp-drain", "3.3", "all", "3.4", "mask-merged"),
     ("pcp-drain", "4.10", "mask-merged", "4.11", "workqueue"),
     ("pcp-drain", "5.19", "workqueue", "6.0", "remote"),
+    ("pcp-order", "4.3", "movable-last", "4.4", "movable-second"),
+    ("pcp-batch", "4.18", "512k", "4.19", "1m"),
     ("dead-caches", "3.19", "none", "4.0", "kick"),
     ("dead-caches", "4.6", "kick", "4.7", "sync-under-mutex"),
     ("dead-caches", "4.9", "sync-under-mutex", "4.10", "sync-once-outside"),
     ("dead-caches", "4.10", "sync-once-outside", "4.11", "call-rcu"),
     ("release-barrier", "3.19", "per-call", "4.0", "per-memcg"),
     ("release-barrier", "4.10", "per-memcg", "4.11", "async-batched"),
+    ("memcg-cache-lists", "4.10", "all", "4.11", "own"),
 ]
 
 

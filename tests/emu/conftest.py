@@ -16,6 +16,7 @@ class FakeMachine:
 
     def __init__(self, **options):
         self.options = options
+        self.config = {"kernel": "4.12", **options}
         self.state = "new"
         FakeMachine.made.append(self)
 

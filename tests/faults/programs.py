@@ -19,7 +19,7 @@ SMALL = {"memory": 16 << 20, "max_segment": 256 << 20}
 
 def say(**values: Any) -> None:
     """One line of JSON on stdout."""
-    sys.stdout.write(json.dumps(values) + "\n")
+    sys.stdout.write(json.dumps(values, default=repr) + "\n")
     sys.stdout.flush()
 
 
@@ -48,6 +48,9 @@ def boot_again_and_again(cpus: str, ipi: str) -> int:
             pass
 
 
+AGAIN = 3.0  # seconds; longer than any shut-down
+
+
 def interrupted_at_random(seed: str, times: str, ipi: str, within_ms: str) -> int:
     """Boot and storm, and be interrupted as by Ctrl-C after a random time: what is left behind each time."""
     draw = random.Random(int(seed))
@@ -56,7 +59,8 @@ def interrupted_at_random(seed: str, times: str, ipi: str, within_ms: str) -> in
     for number in range(int(times)):
         after = draw.uniform(0.0002, int(within_ms) / 1000)
         try:
-            signal.setitimer(signal.ITIMER_REAL, after)
+            # Again after a while: Python drops what is raised in its own hooks around a fork.
+            signal.setitimer(signal.ITIMER_REAL, after, AGAIN)
             with Machine(8, ipi=ipi, **SMALL) as m:
                 while True:
                     m.call_on_all("call_many", 20, 1, 0)

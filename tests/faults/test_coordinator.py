@@ -141,17 +141,15 @@ class TestInterrupted:
         )
         real = getattr(owner, instant)
 
-        def interrupted(*args: object) -> None:
-            real(*args)
+        def interrupted(*args: object) -> object:
+            answer = real(*args)
             monkeypatch.setattr(owner, instant, real)
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+            return answer
 
         before = leftovers()
         monkeypatch.setattr(owner, instant, interrupted)
-        try:
-            with Rig(4):
-                pass
-        except KeyboardInterrupt:
+        with pytest.raises(KeyboardInterrupt), Rig(4):
             pass
         monkeypatch.undo()
         assert leftovers() == before
