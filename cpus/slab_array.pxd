@@ -15,7 +15,7 @@ cdef void release_free_slab(kmem_cache *cachep, kmem_cache_node *n, page *p, lis
 
 cdef long refill_from_node(kmem_cache *cachep, kmem_cache_node *n, array_cache *ac, long batchcount) noexcept nogil
 cdef long alloc_block(kmem_cache *cachep, array_cache *ac, page *p, long batchcount) noexcept nogil
-cdef bint nothing_on_node(kmem_cache_node *n) noexcept nogil
+cdef bint nothing_on_node(kmem_cache *cachep, kmem_cache_node *n) noexcept nogil
 cdef bint grow_into_array(kmem_cache *cachep, long gfp, long batchcount) noexcept nogil
 cdef bint debug_put(kmem_cache *cachep, void *objp) noexcept nogil
 cdef bint slab_put_obj(kmem_cache *cachep, page *p, void *objp) noexcept nogil

@@ -2,11 +2,22 @@
 
 import cython
 from cython.cimports.cpus.cpu import count_event, smp_processor_id
+from cython.cimports.cpus.delay import delay_point
 from cython.cimports.cpus.events import EV_FLUSH, EV_REFILL
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_add_tail, list_del, list_empty
 from cython.cimports.cpus.mm_types import virt_to_head_page
 from cython.cimports.cpus.slab_check import note_put
-from cython.cimports.cpus.slab_debug import free_in_slab, object_info, slab_bug, slab_bug_begin
+from cython.cimports.cpus.slab_debug import (
+    FREED,
+    WHERE_REFILL,
+    free_in_slab,
+    object_info,
+    path_enter,
+    path_leave,
+    report_replaced,
+    slab_bug,
+    slab_bug_begin,
+)
 from cython.cimports.cpus.slab_def import (
     BATCHREFILL_LIMIT,
     CFLGS_OBJFREELIST_SLAB,
@@ -39,12 +50,20 @@ if not cython.compiled:
 # --- refill ---------------------------------------------------------------------------------------
 
 
-def nothing_on_node(n):
+def nothing_on_node(cachep, n):
     """A look without the lock: neither the shared array nor the slabs of the node have an object."""
     # since v4.7, mm/slab: lockless decision to grow cache (Kim 2016)
     # The array may be replaced meanwhile. It is freed only when no CPU is in the irq-off section it was read in.
     shared = cython.cast(cython.pointer(array_cache), read_once_ptr(cython.address(n.shared)))
-    return read_once(cython.address(n.free_objects)) == 0 and (shared == cython.NULL or shared.avail == 0)
+    delay_point()
+    if shared == cython.NULL:
+        return read_once(cython.address(n.free_objects)) == 0
+    if unlikely(shared.limit == FREED):  # and so it is not freed before that: see wait_for_lockless_readers()
+        was = path_enter(WHERE_REFILL)
+        report_replaced(cachep, shared, "shared array used after free", 0, cython.NULL)
+        path_leave(was)
+        return False
+    return read_once(cython.address(n.free_objects)) == 0 and shared.avail == 0
 
 
 def transfer_objects(to, source, max):
@@ -146,7 +165,7 @@ def cache_alloc_refill(cachep, gfp):
         if ac.touched == 0 and batchcount > BATCHREFILL_LIMIT:
             batchcount = BATCHREFILL_LIMIT  # little used since the last reap: do not take much
         n = cachep.node[numa_mem_id()]
-        if not switch_on(LOCKLESS_GROW) or not nothing_on_node(n):
+        if not switch_on(LOCKLESS_GROW) or not nothing_on_node(cachep, n):
             batchcount = refill_from_node(cachep, n, ac, batchcount)
         if ac.avail != 0:
             break

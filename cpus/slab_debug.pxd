@@ -18,6 +18,9 @@ cdef enum:
     WHERE_REAP = 10
     WHERE_CPU_DEAD = 11
     WHERE_DESTROY = 12
+    WHERE_REFILL = 13
+
+    FREED = 0x6b6b6b6b            # what a freed array's limit reads: the heap's poison
 
 # Note a broken invariant; the machine goes on.
 cdef void slab_bug(long invariant, kmem_cache *cachep, const void *address, const char *what) noexcept nogil

@@ -28,7 +28,6 @@ from cython.cimports.libc.string import memset, strncpy
 if not cython.compiled:
     raise ImportError("cpus.slab_debug is not built; run `make setup`")
 
-FREED = cython.declare(cython.uint, 0x6B6B6B6B)
 PATHS = (
     "",
     "kmem_cache_alloc",
@@ -43,6 +42,7 @@ PATHS = (
     "cache_reap",
     "cpuup_canceled",
     "kmem_cache_destroy",
+    "cache_alloc_refill",
 )
 
 

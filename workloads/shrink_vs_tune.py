@@ -14,6 +14,9 @@ variants:
   none         as in 3.16 to 4.6
   slab-mutex   version 1 of the fix, in -mm for a while: shrink holds slab_mutex
   node-lock    the fix of 4.7: the pointer is read under the node's list_lock
+  no-wait      patch 11 of the series without its wait: a refill looks at the
+               shared array without the lock, and it may have been freed
+  wait         patch 11 as merged: freed after a grace period
 
 The run ends at the first report, or after --duration. When the two meet is left
 to the host; --delays waits now and then at the two points of the race, for hosts
@@ -55,6 +58,8 @@ VARIANTS = {
     "none": {"shrink-slab-mutex": "off", "drain-shared-locked": "off", **BEFORE},
     "slab-mutex": {"shrink-slab-mutex": "on", "drain-shared-locked": "off", **BEFORE},
     "node-lock": {"shrink-slab-mutex": "off", "drain-shared-locked": "on", **BEFORE},
+    "no-wait": {"drain-shared-locked": "on", "lockless-grow": "on", "shared-array-free": "none"},
+    "wait": {"drain-shared-locked": "on", "lockless-grow": "on", "shared-array-free": "sync"},
 }
 BOTH = ("none", "node-lock")
 SIZE = 64
@@ -127,6 +132,8 @@ def race(ctx: RunContext, machine: Machine) -> None:
 
 def variant_of(values: Mapping[str, str]) -> str:
     """Which variant a set of switches is, as far as the race is concerned."""
+    if values["lockless-grow"] == "on":
+        return "no-wait" if values["shared-array-free"] == "none" else "wait"
     if values["drain-shared-locked"] == "on":
         return "node-lock"
     return "slab-mutex" if values["shrink-slab-mutex"] == "on" else "none"

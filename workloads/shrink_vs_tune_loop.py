@@ -1,4 +1,5 @@
-"""shrink-vs-tune on the CPUs: CPU 0 writes to slabinfo, CPU 1 shrinks, the others allocate and free.
+"""shrink-vs-tune on the CPUs: CPU 0 writes to slabinfo, CPU 1 shrinks and now and then refills its array, the others
+allocate and free.
 
 The writer fills the node's shared array before each write: an empty one is left alone by a shrink. The limits change
 from write to write, so that arrays of several sizes come and go, and what was freed is soon something else.
@@ -63,7 +64,9 @@ def race(args):
             atomic_fetch_add(cython.address(r.tunes), 1)
         elif id == 1:
             kmem_cache_shrink(r.cache)
-            atomic_fetch_add(cython.address(r.shrinks), 1)
+            shrinks = atomic_fetch_add(cython.address(r.shrinks), 1)
+            if shrinks & 1:
+                fill(r)
         else:
             fill(r)
         between_operations()

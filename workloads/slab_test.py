@@ -156,7 +156,8 @@ def memory_need(config: RunConfig, args: argparse.Namespace) -> Need:
 def run(ctx: RunContext, args: argparse.Namespace) -> dict[str, Any]:
     """All tests, on a machine of its own for each level."""
     rows: list[dict[str, Any]] = []
-    ctx.partial["rows"] = rows
+    result = {"rows": rows, "count": count_of(args), "form": args.form}
+    ctx.partial = result
     levels = series.chosen(ctx.config)
     with ctx.progress("tests", len(levels) * len(plan(args))) as progress:
         for level in levels:
@@ -168,7 +169,7 @@ def run(ctx: RunContext, args: argparse.Namespace) -> dict[str, Any]:
                     progress.advance()
             if ctx.interrupted:
                 break
-    return {"rows": rows, "count": count_of(args), "form": args.form}
+    return result
 
 
 def measure(

@@ -17,6 +17,7 @@ cdef enum:
     MEETINGS = 3                  # before the first phase, between the two, after the second
     OWN_CORE_SPINS = 200000       # looks before a waiter gives its host core away, where every CPU has its own ...
     SPINS = 200                   # ... and where not
+    WAKE_EVERY = 256              # rounds of the producer of the sixth test, where consumers sleep
     BULK_MAX = 256
 
 # Sums over all contexts, taken while every CPU waits.
@@ -72,5 +73,8 @@ cdef long free_for_all(slab_test *b) noexcept nogil
 cdef long produce(slab_test *b, long size) noexcept nogil
 cdef long consume(slab_test *b, void **v) noexcept nogil
 cdef long share(slab_test *b) noexcept nogil
+cdef bint crowded() noexcept nogil
+cdef void wake_all() noexcept nogil
+cdef void wait_for_object(slab_test *b, void **slot) noexcept nogil
 cdef void free_the_leaked(slab_test *b) noexcept nogil
 cdef long one_by_one(kmem_cache *cachep, long size, void **objects) noexcept nogil

@@ -61,10 +61,7 @@ def sum_up(t):
 
 def wait_for_round(b, me, number):
     """Spin, then sleep with the host core given away, until the meeting is over. Interrupts are served."""
-    g = the_gate()
-    spins: cython.long = OWN_CORE_SPINS
-    if segment().nr_cpus > g.tokens or g.on:
-        spins = SPINS
+    spins: cython.long = SPINS if crowded() else OWN_CORE_SPINS
     for _ in range(spins):
         if smp_load_acquire(cython.address(b.round)) >= number:
             return
@@ -150,23 +147,55 @@ def share(b):
 def produce(b, size):
     """CPU 0 of the sixth test: one object for each other CPU, `count` times over."""
     done: cython.long = 0
+    waits: cython.bint = crowded()
     for i in range(b.count):
         for id in range(1, segment().nr_cpus):
             obj = kmalloc(size, GFP_KERNEL)
             if obj == cython.NULL:
                 write_once(cython.address(b.failed), 1)
+                wake_all()
                 return done
             cython.cast(cython.p_uchar, obj)[0] = 123
             smp_store_release_ptr(cython.address(b.per_cpu[id].v[i]), obj)
             done += 1
+        if waits and i % WAKE_EVERY == WAKE_EVERY - 1:
+            wake_all()
+    if waits:
+        wake_all()
     return done
+
+
+def crowded():
+    """Whether CPUs must take turns on the host's cores."""
+    g = the_gate()
+    return segment().nr_cpus > g.tokens or g.on != 0
+
+
+def wake_all():
+    for id in range(1, segment().nr_cpus):
+        wake_cpu(processor_of(id))
+
+
+def wait_for_object(b, slot):
+    """Sleep until the producer has come by, with the host core given away: it may need this one."""
+    me = this_processor()
+    me.waiting_since = get_cycles()
+    me.waiting_on = cython.cast(cython.long, slot)
+    me.waiting_for = WAIT_COMPLETION
+    sleep_begin(me)
+    while True:
+        seen = park_begin(me)
+        if smp_load_acquire_ptr(slot) != cython.NULL or read_once(cython.address(b.failed)):
+            break
+        park(me, seen, PARK_NS)
+    park_end(me)
+    sleep_end(me)
+    me.waiting_for = WAIT_NONE
 
 
 def consume(b, v):
     """Another CPU of the sixth test: wait for each of the first slots, and free what comes."""
-    me = this_processor()
-    g = the_gate()
-    crowded: cython.bint = segment().nr_cpus > g.tokens or g.on
+    sleeps: cython.bint = crowded()
     for i in range(share(b)):
         spins: cython.long = 0
         while True:
@@ -176,13 +205,8 @@ def consume(b, v):
             if read_once(cython.address(b.failed)):
                 return i
             spins += 1
-            if crowded and spins > SPINS:
-                # The producer needs this host core; it wakes nobody, so look again soon.
-                sleep_begin(me)
-                seen = park_begin(me)
-                park(me, seen, 50000)
-                park_end(me)
-                sleep_end(me)
+            if sleeps and spins > SPINS:
+                wait_for_object(b, cython.address(v[i]))
                 spins = 0
             cpu_relax()
         cython.cast(cython.p_uchar, obj)[0] = 123

@@ -3,13 +3,13 @@
 # Name -> what it does, in one line. A command's module is emu.commands.NAME, imported when it is called.
 COMMANDS: dict[str, str] = {
     "run": "run a workload on an emulated machine",
+    "monitor": "watch a running machine",
     "compare": "what a patch or option changes: interleaved runs, or stored ones",
     "sweep": "run a grid of configurations; continues where it was stopped",
     "runs": "the runs that were kept",
     "show": "a kept run: its result, IPI ledger, or a failed machine's slabs",
     "again": "repeat a kept run with the same seed and switches",
     "export": "a run as a Perfetto or Chrome trace, ftrace text, CSV, Parquet, HDR",
-    "monitor": "watch a running machine",
     "report": "one offline HTML page about runs",
     "plot": "one figure of runs, as SVG or PNG",
     "list": "the workloads there are",

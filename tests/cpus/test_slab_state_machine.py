@@ -46,6 +46,8 @@ class Allocator(RuleBasedStateMachine):
     allocator = "slab"
     tunable = True
     versions = VERSIONS
+    ram = 16 << 20
+    scarce = False  # whether an allocation may find no page
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +68,7 @@ class Allocator(RuleBasedStateMachine):
         nodes = data.draw(st.sampled_from([1, 1, 2]))
         options: dict[str, Any] = {"noaliencache": True} if data.draw(st.booleans()) else {}
         booted = kernel(
-            CPUS, nodes=nodes, version=version, changes=changes, allocator=self.allocator, ram=16 << 20, **options
+            CPUS, nodes=nodes, version=version, changes=changes, allocator=self.allocator, ram=self.ram, **options
         )
         self.k = self.stack.enter_context(booted)
         self.nodes = nodes
@@ -77,6 +79,8 @@ class Allocator(RuleBasedStateMachine):
     # --- helpers
 
     def write(self, obj: int, cache: int, size: int) -> None:
+        if self.scarce and obj == 0:
+            return
         assert obj
         assert obj not in self.live, f"{obj:#x} was handed out twice"
         self.made += 1
@@ -141,7 +145,7 @@ class Allocator(RuleBasedStateMachine):
     def alloc_bulk(self, index: int, count: int) -> None:
         cache = self.pick(index)
         objects = slab_faces.alloc_bulk(cache, count)
-        assert len(objects) == count
+        assert len(objects) == count or (self.scarce and objects == [])  # all or nothing
         for obj in objects:
             self.write(obj, cache, self.sizes[cache])
 
@@ -149,7 +153,7 @@ class Allocator(RuleBasedStateMachine):
     def kmalloc(self, size: int, count: int) -> None:
         for _ in range(count):
             obj = slab_faces.malloc(size)
-            self.sizes[obj] = size
+            self.sizes[obj] = size  # of nothing, too
             self.write(obj, 0, size)
 
     @precondition(lambda self: self.live)
@@ -270,6 +274,20 @@ class Allocator(RuleBasedStateMachine):
             slab_faces.shrink_cache(cache)
 
 
+class Scarce(Allocator):
+    """So little memory that refills fail, in the middle of bulks, on one node, or for an off-slab freelist."""
+
+    ram = 40 << 12
+    scarce = True
+
+    def teardown(self) -> None:
+        if hasattr(self, "k"):
+            Scarce.failures += any(slab_faces.cache_info(address)["allocfail"] for address, _ in slab_faces.caches())
+        super().teardown()
+
+    failures = 0
+
+
 def explore(machine: type[Allocator], examples: int, steps: int = 30) -> None:
     """Run that many random orders of operations."""
     wanted = settings(
@@ -282,15 +300,23 @@ def test_some_orders_of_operations() -> None:
     explore(Allocator, 40)
 
 
+def test_some_orders_with_scarce_memory() -> None:
+    Scarce.failures = 0
+    explore(Scarce, 40)
+    assert Scarce.failures > 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_any_order_of_operations() -> None:
-    explore(Allocator, 500)
+@pytest.mark.parametrize("machine", [Allocator, Scarce])
+def test_any_order_of_operations(machine: type[Allocator]) -> None:
+    explore(machine, 500)
 
 
 @pytest.mark.soak
-def test_any_order_of_operations_at_length() -> None:
-    explore(Allocator, 10_000, 50)
+@pytest.mark.parametrize("machine", [Allocator, Scarce])
+def test_any_order_of_operations_at_length(machine: type[Allocator]) -> None:
+    explore(machine, 10_000, 50)
 
 
 # --- faults that the judgement must see ----------------------------------------------------------

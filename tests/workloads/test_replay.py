@@ -370,21 +370,23 @@ def block(count: int) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-@pytest.mark.slow
-def test_ten_million_lines_from_a_pipe_in_constant_memory() -> None:
+@pytest.mark.parametrize(
+    "millions", [pytest.param(10, marks=pytest.mark.slow), pytest.param(100, marks=[pytest.mark.soak])]
+)
+def test_millions_of_lines_from_a_pipe_in_constant_memory(millions: int) -> None:
     """<= 200 MB, and at least a tenth of the million lines a second that an idle host parses."""
     piece = block(50_000)
     process = subprocess.Popen(
         [sys.executable, "-c", PIPE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=False
     )
     assert process.stdin is not None
-    for _ in range(100):
+    for _ in range(10 * millions):
         process.stdin.write(piece)
     answer, _ = process.communicate()
     lines, events, live, used, peak = answer.split()
-    assert (int(lines), int(events), int(live)) == (10_000_000, 10_000_000, 0)
+    assert (int(lines), int(events), int(live)) == (millions * 10**6, millions * 10**6, 0)
     assert float(peak) <= 200
-    assert 10_000_000 / float(used) > 100_000
+    assert millions * 10**6 / float(used) > 100_000
 
 
 @pytest.mark.slow

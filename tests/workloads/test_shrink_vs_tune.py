@@ -62,8 +62,8 @@ def test_every_kernel_that_has_the_race_shows_it(kernel: str) -> None:
         (("--variant", "node-lock"), "node-lock"),
         (("--kernel", "3.13"), "slab-mutex"),
         (("--kernel", "3.15"), "slab-mutex"),
-        (("--kernel", "4.7"), "node-lock"),
-        (("--kernel", "4.12"), "node-lock"),
+        (("--kernel", "4.7"), "wait"),
+        (("--kernel", "4.12"), "wait"),
     ],
 )
 def test_either_fix_and_the_older_kernels_are_silent(argv: tuple[str, ...], variant: str) -> None:
@@ -95,13 +95,36 @@ def test_more_cpus() -> None:
     assert emu("--cpus", "4", "--variant", "node-lock", "--duration", "2s")["verdict"] == "pass"
 
 
+@pytest.mark.slow
 def test_the_table_of_variants_is_as_expected() -> None:
-    rows = emu("--variants", "--duration", "1s")["result"]["rows"]
+    rows = emu("--variants", "--duration", "3s", "--delays")["result"]["rows"]
     assert [(row["variant"], row["safe"], row["verdict"]) for row in rows] == [
         ("none", "no", "violation"),
         ("slab-mutex", "yes", "pass"),
         ("node-lock", "yes", "pass"),
+        ("no-wait", "no", "violation"),
+        ("wait", "yes", "pass"),
     ]
+
+
+@pytest.mark.parametrize("kernel", ["4.6", "4.12"])
+def test_a_lockless_look_without_a_wait_is_caught(kernel: str) -> None:
+    """Patch 11 without the grace period: a refill looks at a shared array that was freed."""
+    document = emu("--variant", "no-wait", "--kernel", kernel, "--delays", expect=2)
+    (found,) = document["result"]["violations"]
+    assert (found["invariant"], found["what"]) == ("I9", "shared array used after free")
+    refill, tune = found["events"]
+    assert refill["path"][-1] == "cache_alloc_refill"
+    assert tune["path"] == TUNE
+    assert found["cpus"][1] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kick", "sync", "sync-if-old"])
+def test_each_wait_closes_it(how: str) -> None:
+    document = emu("--variant", "wait", "--patch", f"shared-array-free={how}", "--delays", "--duration", "3s")
+    assert document["verdict"] == "pass"
+    assert document["result"]["tunes"] > 50
 
 
 def test_an_expected_violation_is_no_failure() -> None:

@@ -168,3 +168,24 @@ def test_slab_bulk_prints_time_bench_lines() -> None:
         r"\(measurement period time:\d+\.\d{9} sec time_interval:\d+\) - \(invoke count:992 tsc_interval:\d+\)"
     )
     assert any(re.fullmatch(pattern, line) for line in text.splitlines()), text
+
+
+@pytest.mark.parametrize("cpus", [24])
+def test_many_more_cpus_than_cores(cpus: int) -> None:
+    """Who waits gives its core away: no test takes minutes because its CPUs spin for each other."""
+    document = emu("slab-test", "--cpus", str(cpus), "--count", "1000", "--sizes", "32,1024", timeout=60)
+    assert {row["test"] for row in document["result"]["rows"]} == set(slab_test.NAMES)
+    assert document["verdict"] == "pass"
+
+
+def test_an_interrupted_run_prints_what_it_has() -> None:
+    argv = ["--count", "1000000", "--series", "0..11", "--tests", "concurrent", "--sizes", "64,256", "--memory", "4G"]
+    command = [sys.executable, "-m", "emu", "run", "slab-test", "-q", *argv]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.communicate(timeout=4)
+    process.terminate()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert "internal error" not in errors
+    assert "Average=" in output
