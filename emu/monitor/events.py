@@ -45,6 +45,25 @@ class Event(NamedTuple):
     argument: str
 
 
+NONE = np.zeros(0, dtype=np.int64)
+
+
+class Records(NamedTuple):
+    """Records as they were read, in the order of time."""
+
+    cycles: Words = NONE
+    what: Words = NONE
+    contexts: Words = NONE
+
+    def last(self, most: int) -> list[Event]:
+        """The newest of them, explained."""
+        parts = (part[-most:] for part in (self.cycles, self.what.view(np.uint64), self.contexts))
+        return [
+            Event(cycles, context, NAMES.get(what >> 48, f"event {what >> 48}"), _argument(what))
+            for cycles, what, context in zip(*(part.tolist() for part in parts), strict=True)
+        ]
+
+
 class Events(Pane):
     """Events, one a row."""
 
@@ -62,7 +81,7 @@ class Events(Pane):
         super().__init__()
         self.on = False
         self.written = self.lost = 0
-        self.events: list[Event] = []
+        self.records = Records()
         self.now: Reading | None = None
 
     def read(self, now: Reading) -> None:
@@ -70,17 +89,16 @@ class Events(Pane):
         self.now = None  # its memory is not to be kept
         self.on = now.tracing()
         if not self.on:
-            self.events = []
+            self.records = Records()
             return
-        self.events, self.written, self.lost = newest(now)
+        self.records, self.written, self.lost = newest(now)
         self.now = now
 
     def draw(self, look: Look) -> list[Line]:
         """The list."""
         if not self.on or self.now is None:
             return [[("no events are recorded; start the run with --trace 4096 (records per CPU)", "dim")]]
-        found = [e for e in self.events if self.wanted(f"{e.name} {who(e.context)} {e.argument}")]
-        found = found[-(look.height + self.top) :] if self.sorted_by != "where" else found
+        found = self._wanted(look.height + self.top)
         if self.sorted_by == "newest first":
             found.reverse()
         elif self.sorted_by == "where":
@@ -93,13 +111,20 @@ class Events(Pane):
         ]
         return lines + self.scrolled(rows, look.height - 2)
 
+    def _wanted(self, most: int) -> list[Event]:
+        """The newest records that the filter lets through, in the order of time."""
+        if not self.filter and self.sorted_by != "where":
+            return self.records.last(most)  # the rest would not be seen: a thousand of them take a millisecond
+        found = [e for e in self.records.last(ALL) if self.wanted(f"{e.name} {who(e.context)} {e.argument}")]
+        return found if self.sorted_by == "where" else found[-most:]
 
-def newest(now: Reading) -> tuple[list[Event], int, int]:
-    """(the newest events in the order of time, records written, records overwritten)."""
+
+def newest(now: Reading) -> tuple[Records, int, int]:
+    """(the newest records of all rings in the order of time, records written, records overwritten)."""
     memory = now.memory
     contexts, rings, masks, heads = sound_rings(now)
     if not len(rings):
-        return [], 0, 0
+        return Records(), 0, 0
     each = max(4, ALL // len(rings))
     counts = np.minimum(np.minimum(heads, masks + 1), each)
     owners = np.repeat(np.arange(len(rings)), counts)
@@ -110,14 +135,7 @@ def newest(now: Reading) -> tuple[list[Event], int, int]:
     after = memory.gather(rings + offset("event_ring", "head"), 1)[:, 0]
     whole = numbers > after[owners] - masks[owners] - 1
     order = np.flatnonzero(whole)[np.argsort(pairs[whole, 0], kind="stable")]
-    found = []
-    for cycles, what, context in zip(
-        pairs[order, 0].tolist(),
-        pairs[order, 1].view(np.uint64).tolist(),
-        contexts[owners[order]].tolist(),
-        strict=True,
-    ):
-        found.append(Event(cycles, context - 1, NAMES.get(what >> 48, f"event {what >> 48}"), _argument(what)))
+    found = Records(pairs[order, 0], pairs[order, 1], contexts[owners[order]] - 1)
     return found, int(heads.sum()), int(np.maximum(heads - masks - 1, 0).sum())
 
 

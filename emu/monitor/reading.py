@@ -17,7 +17,7 @@ from emu.live_memory import LiveMemory
 from emu.raw_memory import BASE, Mask, Words
 from ipc import clock
 
-OPS = tuple(CONSTANTS[name] for name in ("SLAB_ALLOC", "SLAB_FREE", "PGALLOC", "PGFREE"))
+OPS = [CONSTANTS[name] for name in ("SLAB_ALLOC", "SLAB_FREE", "PGALLOC", "PGALLOC_DMA", "PGALLOC_DMA32", "PGFREE")]
 CALLS = slice(0, 2)  # vectors that call functions; counted as CAL
 WAIT_CSD, WAIT_MUTEX = CONSTANTS["WAIT_CSD"], CONSTANTS["WAIT_MUTEX"]
 SLUB_SWITCH = 2
@@ -86,7 +86,7 @@ class Reading:
 
     def ops(self) -> Words:
         """Objects and pages handed out and taken back in a second, by each CPU."""
-        found: Words = self.rate("counter", list(OPS)).sum(axis=1)[1:]
+        found: Words = self.rate("counter", OPS).sum(axis=1)[1:]
         return found
 
     def slub(self) -> bool:

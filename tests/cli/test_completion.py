@@ -52,7 +52,7 @@ def script(tmp_path_factory):
         ("emu ''", set(COMMANDS)),
         ("emu run --alloc", {"--allocator"}),
         ("emu run --allocator ''", {"slab", "slub"}),
-        ("emu run memcg", {"memcg-create"}),
+        ("emu run memcg-cr", {"memcg-create"}),
         ("emu monitor --inter", {"--interval"}),
     ],
 )
