@@ -10,11 +10,11 @@ if not cython.compiled:
 
 
 def random_delay():
-    """One time in four, wait for up to DELAY_US, serving interrupts."""
+    """Every other time, wait for up to DELAY_US, serving interrupts."""
     z = cython.cast(cython.ulong, get_cycles() + smp_processor_id())
     z = (z ^ (z >> 30)) * cython.cast(cython.ulong, 0xBF58476D1CE4E5B9)
     z ^= z >> 27
-    if z & 3:
+    if z & 1:
         return
     until = get_cycles() + cython.cast(cython.long, (z >> 8) % (DELAY_US * segment().cycles_per_us))
     while get_cycles() < until:
