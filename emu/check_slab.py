@@ -63,7 +63,7 @@ def check_slab(raw: RawMemory, findings: Findings) -> Slabs | None:
     if root == 0:
         return None
     system = raw.structs("slab_system", np.array([root]))[0]
-    _report_bugs(raw, findings, system)
+    report_bugs(raw, findings, system)
     slabs = _read_caches(raw, findings, root)
     on_list = _check_lists(raw, findings, slabs)
     arrays = read_arrays(raw, findings, slabs, root)
@@ -72,7 +72,7 @@ def check_slab(raw: RawMemory, findings: Findings) -> Slabs | None:
     return slabs
 
 
-def _report_bugs(raw: RawMemory, findings: Findings, system: Any) -> None:
+def report_bugs(raw: RawMemory, findings: Findings, system: Any) -> None:
     """What the allocator itself has noticed."""
     count = int(system["nr_bugs"])
     per_us, boot = int(raw.header["cycles_per_us"]), int(raw.header["boot_cycles"])

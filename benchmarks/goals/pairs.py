@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 
 from emu.errors import ResourceError
@@ -16,11 +15,6 @@ PAIRS = 50_000  # of a block, as the floor's
 SHALLOW = (1, 32, 100)  # within an array of 120 objects
 DEEP = 4096
 TICKS, DEEP_TICKS, RING_TICKS = 30.0, 60.0, 70.0
-
-
-def allocators() -> list[str]:
-    """Those that are built."""
-    return ["slab"] + (["slub"] if importlib.util.find_spec("cpus.slub") else [])
 
 
 class Pairs:
@@ -44,32 +38,27 @@ class Pairs:
 
 
 def depths(settings: Settings) -> list[Check]:
-    """SLAB, and SLUB where it is built: ticks per pair, and the ratio to glibc where there is a goal for it."""
+    """SLAB: ticks per pair, and the ratio to glibc where there is a goal for it."""
     checks = []
-    for allocator in allocators():
-        with Floor() as floor, Machine(cpus=2, allocator=allocator, pin=True) as machine:
-            bench = Pairs(machine)
-            for depth in (*SHALLOW, DEEP):
-                ours, theirs = [], []
-                for _ in range(settings.pairs):
-                    theirs.append(float(floor.ask("malloc", SIZE, depth, rounds=settings.rounds(20))["ticks_per_pair"]))
-                    ours.append(bench.block(depth))
-                ticks = statistics.median(ours)
-                more = {"glibc_ticks": statistics.median(theirs)}
-                limit = TICKS if depth <= max(SHALLOW) else DEEP_TICKS
-                checks.append(Check(f"{allocator}, depth {depth}", ticks, limit, "ticks", more))
-                if depth <= max(SHALLOW):
-                    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-                    checks.append(Check(f"{allocator}, depth {depth}, to glibc", ratio, 1.0, "x", more))
+    with Floor() as floor, Machine(cpus=2, pin=True) as machine:
+        bench = Pairs(machine)
+        for depth in (*SHALLOW, DEEP):
+            ours, theirs = [], []
+            for _ in range(settings.pairs):
+                theirs.append(float(floor.ask("malloc", SIZE, depth, rounds=settings.rounds(20))["ticks_per_pair"]))
+                ours.append(bench.block(depth))
+            more = {"glibc_ticks": statistics.median(theirs)}
+            limit = TICKS if depth <= max(SHALLOW) else DEEP_TICKS
+            checks.append(Check(f"slab, depth {depth}", statistics.median(ours), limit, "ticks", more))
+            if depth <= max(SHALLOW):
+                ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+                checks.append(Check(f"slab, depth {depth}, to glibc", ratio, 1.0, "x", more))
     return checks
 
 
 def event_ring(settings: Settings) -> list[Check]:
     """The same with every allocation and free recorded."""
-    checks = []
-    for allocator in allocators():
-        with Machine(cpus=2, allocator=allocator, pin=True, trace_records=1 << 12) as machine:
-            bench = Pairs(machine)
-            ticks = statistics.median(bench.block(32) for _ in range(settings.pairs))
-        checks.append(Check(f"{allocator}, depth 32, event ring on", ticks, RING_TICKS, "ticks"))
-    return checks
+    with Machine(cpus=2, pin=True, trace_records=1 << 12) as machine:
+        bench = Pairs(machine)
+        ticks = statistics.median(bench.block(32) for _ in range(settings.pairs))
+    return [Check("slab, depth 32, event ring on", ticks, RING_TICKS, "ticks")]
