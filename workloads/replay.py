@@ -1,11 +1,11 @@
 """Replay the allocations and frees that a real kernel made.
 
 TRACE is the text of an ftrace recording with the kmem events, plain, .gz or .xz
-(`emu record` says how to make one; - is standard input). Every kmalloc becomes a
-kmalloc, every named cache is made with the size the trace gives, what was
+(`emu record` says how to make one; - is standard input). Every kmalloc becomes
+a kmalloc, every named cache is made with the size the trace gives, what was
 accounted goes to a child memcg, pages go to the page allocator. The order of
-what happens to one object is kept over all CPUs: a free on another CPU waits for
-its allocation.
+what happens to one object is kept over all CPUs: a free on another CPU waits
+for its allocation.
 
 --map cpu keeps the trace's CPUs (CPU n runs on CPU n modulo --cpus), --map task
 deals its threads to the CPUs, in the order they appear; auto is task if there

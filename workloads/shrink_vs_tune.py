@@ -1,10 +1,10 @@
-"""The race of "mm/slab: fix the theoretical race by holding proper lock", caught in the act.
+"""A shrink against writes to slabinfo: the theoretical race of 2016, in the act.
 
+"mm/slab: fix the theoretical race by holding proper lock" (Joonsoo Kim, 2016):
 kmem_cache_shrink() reads a node's pointer to its shared array of objects, then
 takes the node's lock. From Linux 3.16 to 4.6 it did not hold slab_mutex, so
 that a write to /proc/slabinfo could replace and free the array in between: the
-objects in it are freed twice, or memory is used after it was freed (Joonsoo Kim,
-2016; "theoretical", since nobody had seen it).
+objects in it are freed twice, or memory is used after it was freed.
 
 Here CPU 0 writes to slabinfo, CPU 1 shrinks, any others allocate and free. The
 cache is debugged: the allocator notes who puts an object back and who replaces
@@ -19,7 +19,7 @@ variants:
   wait         patch 11 as merged: freed after a grace period
 
 The run ends at the first report, or after --duration. When the two meet is left
-to the host; --delays waits now and then at the two points of the race, for hosts
+to the host; --delays waits now and then at the points of the races, for hosts
 where they seldom do (a single core).
 
 result: {variant, violations [{invariant, what, cache, cpus, events [{cpu,

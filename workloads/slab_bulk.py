@@ -1,18 +1,19 @@
-"""Brouer's test of the bulk interface: what an object costs when many are asked for at once.
+"""Brouer's test of the bulk interface: what one of many objects costs.
 
 slab_bulk_test01 of 2015: an object of the size of an sk_buff, aligned to cache
 lines; allocate and free one after the other, then the bulk sizes 1, 2, 3, 4, 8,
 16, 30, 32, 34, 48, 64, 128, 158, 250, each first as a loop of single calls
 (bulk_fallback), then with kmem_cache_alloc_bulk and kmem_cache_free_bulk
-(bulk_quick_reuse). --kfree adds test05's kfree_bulk, which looks up the cache of
-each object. Runs on CPU 0.
+(bulk_quick_reuse). --kfree adds test05's kfree_bulk, which looks up the cache
+of each object. Runs on CPU 0.
 
 A step is one pair of calls; `per elem` is the time of a step by its objects, an
 allocation and a free together. Published for SLAB on an i7-4790K: 87 cycles a
 pair, 13 an object in bulks of 16.
 
-result: rows [{test, size, series, bulk, alloc_cycles, free_cycles, cycles_per_elem,
-ns_per_elem, elems, cycles, list_lock_acquisitions, list_lock_per_growing_refill}]
+result: rows [{test, size, series, bulk, alloc_cycles, free_cycles,
+cycles_per_elem, ns_per_elem, elems, cycles, list_lock_acquisitions,
+list_lock_per_growing_refill}]
   alloc_cycles and free_cycles are null: the test times the pair
   bulk                          objects a step; 0 for the empty loop
   list_lock_per_growing_refill  acquisitions of those refills that had to grow

@@ -1,9 +1,9 @@
-"""Lameter's and Desnoyers' slab benchmark of 2009, before and after each patch of 2016.
+"""Lameter's slab benchmark of 2009, before and after each patch of 2016.
 
 "mm/slab: reduce lock contention in alloc path" (Joonsoo Kim, 2016, merged in
 Linux 4.7) quotes its line `Kmalloc N*alloc N*free`: all CPUs allocate 10,000
-objects, wait for each other, and free them. The published figures of a level are
-printed beside its own.
+objects, wait for each other, and free them. The published figures of a level
+are printed beside its own.
 
   1 single              one CPU: allocate all, then free all in the same order
   2 single-pair         one CPU: allocate and free, again and again
@@ -13,8 +13,8 @@ printed beside its own.
   6 1-alloc-n-free      CPU 0 allocates, the others free what they are given
 
 Times are cycles of this host's counter, per operation; with more CPUs than host
-cores they include the turns of others. Test 6 leaves most of its objects, as the
-original does; they are freed after the clock has stopped.
+cores they include the turns of others. Test 6 leaves most of its objects, as
+the original does; they are freed after the clock has stopped.
 
 result: rows [{test, size, series, alloc_cycles, free_cycles,
 list_lock_acquisitions, list_lock_per_growing_refill, ...}]

@@ -40,16 +40,19 @@ def test_the_fast_path(depth: int) -> None:
     assert pair(depth, 64 // depth + 1) <= FAST
 
 
+@pytest.mark.slow
 def test_beyond_the_array() -> None:
     """Refills, flushes and slabs have their share."""
     assert pair(512, 1) <= DEEP
 
 
+@pytest.mark.slow
 def test_the_fast_path_is_the_same_in_every_version() -> None:
     """Switches are read on slow paths only. The interpreter around the loop is not the same to the instruction."""
     assert pair(32, 6, version="3.0") == pytest.approx(pair(32, 6, version="6.7"), abs=4)
 
 
+@pytest.mark.slow
 def test_debugging_costs_only_debugged_caches() -> None:
     """Another cache's debugging may send a free the long way, but a plain object is not looked at."""
     plain, debugged = pair(16, 2), pair(16, 2, flags=("SLAB_RED_ZONE", "SLAB_POISON"))
