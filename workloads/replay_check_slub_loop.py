@@ -9,7 +9,6 @@ A kmalloc() of more than 8 KiB is a block of pages of no cache; it stands under 
 
 import cython
 from cython.cimports.cpus.mm_types import PG_BUDDY, PG_SLAB, PG_SLAB_RCU, PG_TAIL, page, page_address, virt_to_head_page
-from cython.cimports.cpus.page_alloc import mm_root
 from cython.cimports.cpus.slab_def import cache_of_list, kmem_cache, slab_root
 from cython.cimports.cpus.slub_def import (
     KMALLOC_LARGE,
@@ -74,20 +73,19 @@ def walk() -> tuple:
             found[root] -= got
         each = each.next
     found[0] = 0
-    for nid in range(mm_root().nr_nodes):
-        z = cython.address(mm_root().zones[nid])
-        for pfn in range(z.zone_start_pfn, z.fresh_pfn):
-            p = cython.cast(cython.pointer(page), cython.cast(cython.ulong, map_base() + pfn * cython.sizeof(page)))
-            if is_large(p):
-                found[0] += 1
-            if p.flags & PG_SLAB == 0 or p.flags & (PG_TAIL | PG_SLAB_RCU):
-                continue
-            owner = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
-            own = chain(owner, p.freelist, free)
-            if own < 0:
-                raise ValueError(f"the slab at page frame {pfn}: its freelist is torn")
-            key = cython.cast(cython.ulong, root_of(owner))
-            found[key] = found.get(key, 0) + objects_of(read_counters(p)) - own
+    # As far as there are struct pages; those of frames that were never used are zero.
+    for pfn in range(min(segment().map_end // cython.sizeof(page), segment().ram_pages)):
+        p = cython.cast(cython.pointer(page), cython.cast(cython.ulong, map_base() + pfn * cython.sizeof(page)))
+        if is_large(p):
+            found[0] += 1
+        if p.flags & PG_SLAB == 0 or p.flags & (PG_TAIL | PG_SLAB_RCU):
+            continue
+        owner = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
+        own = chain(owner, p.freelist, free)
+        if own < 0:
+            raise ValueError(f"the slab at page frame {pfn}: its freelist is torn")
+        key = cython.cast(cython.ulong, root_of(owner))
+        found[key] = found.get(key, 0) + objects_of(read_counters(p)) - own
     return found, free
 
 

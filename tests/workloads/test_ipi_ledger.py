@@ -117,3 +117,17 @@ def test_a_flipped_switch_turns_a_cell_red(flip: str) -> None:
         if any(row[name]["measured"] != row[name]["expected"] for name in ("ipis", "grace_periods", "barriers"))
     }
     assert operation in red
+
+
+@pytest.mark.parametrize(("value", "kicks"), [("percpu-kick", 1), ("on-each-cpu", 0)])
+def test_how_arrays_are_swapped_shows_in_kicks(value: str, kicks: int) -> None:
+    """The interrupts are as many: a kick, or a handler that exchanges each CPU's pointer."""
+    from emu.machine import Machine
+
+    with Machine(cpus=3, kernel="4.12", memory=32 << 20, patches={"array-swap": value}) as m:
+        cache = m.kmem_cache_create("foo", 128)
+        before, calls = m.vmstat()["kicks"], sum(m.interrupts()["CAL"])
+        assert m.write_slabinfo("foo 12 6 8") > 0
+        m.wait_until(lambda: m.ipis()["pending"] == 0, timeout=5)
+        assert cache.name == "foo"
+        assert (m.vmstat()["kicks"] - before, sum(m.interrupts()["CAL"]) - calls) == (kicks, 2)
