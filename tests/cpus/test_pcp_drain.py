@@ -2,7 +2,7 @@
 
 import pytest
 
-from cpus import buffer_head, status
+from cpus import buffer_head, slab_faces, status
 from cpus import page_faces as pages
 from cpus.patch_table import BY_NAME
 from emu.validate import check
@@ -173,6 +173,27 @@ def test_a_kworker_does_not_wait_for_kworkers():
         assert rig.call("drain_in_kworker", on=0) == -1
         assert rig.vmstat()["pcp_drain_skipped"] == 1
         assert pages.counts() == [0, 1]
+
+
+@pytest.mark.parametrize("variant", ["all", *MASKS])
+def test_an_offline_cpu_is_not_interrupted(variant):
+    """Its pages stay until it is declared dead; then they go back, and its bit in the static mask with them."""
+    with machine(4, variant) as rig:
+        for cpu in (1, 2):
+            put_one_page(rig, cpu)
+        rig.settle()
+        slab_faces.set_online(2, False)
+        before = ledger(rig)
+        rig.call("drain_all_pages", -1, on=0)
+        assert pages.counts() == [0, 0, 1, 0]
+        change = moved(rig, before)
+        sent = 2 if variant == "all" else 1
+        assert (change["ipis_sent"], change["ipis_avoided_offline"], change["ipis_avoided_self"]) == (sent, 1, 1)
+        assert change["ipis_avoided_empty"] == 2 - sent
+        rig.call("page_alloc_cpu_dead", 2, on=0)
+        assert pages.counts() == [0] * 4
+        assert check() == []
+        slab_faces.set_online(2, True)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
