@@ -18,7 +18,7 @@ from emu.plan import allowed_cores, available_memory
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 # As in ipc/memory.pxd, which cannot be asked before it is compiled.
-SEGMENT_BASE = 0x20000000
+SEGMENT_BASE = 0x70000000
 SEGMENT_BYTES = 64 << 30
 MAP_FIXED_NOREPLACE = 0x100000
 MAP_SHARED_ANONYMOUS_NORESERVE = 0x01 | 0x20 | 0x4000

@@ -24,7 +24,7 @@ from ipc.cpumask cimport cpumask
 from ipc.processor cimport processor
 
 cdef enum:
-    GATE_AREA = 0x20002000
+    GATE_AREA = 0x70002000
     MAX_TOKENS = 256
     GATE_NONE = 0
     GATE_WANTS = 1

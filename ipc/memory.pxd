@@ -1,10 +1,14 @@
 # The segment: one shared map, at one fixed address in every process of the machine.
+#
+# Which address: below 2 GiB, so that header and switches are absolute loads. A Python that is no position-independent
+# executable (Debian's and Ubuntu's) lies at 4 MiB, and its heap begins up to 1 GiB behind it, at random since Linux 6.9:
+# 0x20000000 was taken in one start of two. From 0x70000000 down, that heap has 750 MiB to grow in.
 from ipc.atomic cimport vlong, vint
 from ipc.cpumask cimport cpumask
 
 cdef enum:
-    SEGMENT_BASE = 0x20000000             # header; the switches one page on; CPU structs at CPU_AREA
-    SWITCH_PAGE = 0x20001000
+    SEGMENT_BASE = 0x70000000             # header; the switches one page on; CPU structs at CPU_AREA
+    SWITCH_PAGE = 0x70001000
     NR_SWITCHES = 128
     SEGMENT_MAGIC = 0x55434d45            # "EMCU"
     SEGMENT_VERSION = 1

@@ -31,8 +31,8 @@ cdef enum:
     COORDINATOR = -1              # a context of its own: in no mask, runs no slab allocation
     MAX_HELD_LOCKS = 16
     CPU_STRIDE = 4096 + 64 * 5    # not a power of two: neighbours fall into different cache sets
-    CPU_AREA = 0x20100000         # struct cpu of the coordinator, then of CPU 0, 1, ...
-    PRIVATE_PAGE = 0x1fff0000     # one page per process, never shared: see struct private_page
+    CPU_AREA = 0x70100000         # struct cpu of the coordinator, then of CPU 0, 1, ...
+    PRIVATE_PAGE = 0x6fff0000     # one page per process, never shared: see struct private_page
 
 cdef struct irq_stats:
     long raised[NR_VECTORS]       # counted by the sender, for all its targets

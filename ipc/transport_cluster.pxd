@@ -4,7 +4,7 @@ from ipc.atomic cimport vint
 from ipc.processor cimport processor
 
 cdef enum:
-    CLUSTER_AREA = 0x20004000
+    CLUSTER_AREA = 0x70004000
     CLUSTER_CPUS = 32
 
 cdef struct cluster_word:
