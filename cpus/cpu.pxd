@@ -82,6 +82,7 @@ cdef struct cpu:
     vlong acks                    # acks this CPU's synchronous call still waits for, and ACK_SLEEPER
     vlong acked_at                # cycles at the last ack
     call_single_data *serving     # requests taken from the queue and not yet done: a dead CPU's are completed
+    long served_target            # whom the request that runs was meant for
     call_single_data *cfd         # one csd per target, made at the first broadcast
     call_single_data csd          # for single calls that do not wait
     long csd_run                  # requests run on this CPU

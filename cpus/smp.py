@@ -137,6 +137,7 @@ def run_request(c, csd):
     info = csd.info
     following = csd.next
     site = csd.site
+    c.served_target = csd.target
     start = get_cycles()
     trace(EV_CSD_ENTRY, cython.cast(cython.ulong, csd))
     if read_once(cython.address(csd.flags)) & CSD_FLAG_SYNCHRONOUS:

@@ -214,9 +214,9 @@ def tally_one(b, wrong):
 
 
 def check_csd(info):
-    """A request of a broadcast, or one that is waited for: its csd, still `serving`, says who it was meant for."""
+    """A request of a broadcast, or one that is waited for: its csd said who it was meant for."""
     c = this_cpu()
-    tally_one(cython.cast(cython.pointer(bench), info), c.serving.target != c.hw.id)
+    tally_one(cython.cast(cython.pointer(bench), info), c.served_target != c.hw.id)
 
 
 def check_info(info):
