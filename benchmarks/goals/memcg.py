@@ -1,4 +1,4 @@
-"""The 10,000-memcg test, unpatched and patched, with the C floor's broadcast to 21 parked processes between the runs."""
+"""The 10,000-memcg test, unpatched and patched, with the C floor's broadcast to 21 parked processes between."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ def test_ten_million_requests() -> None:
 def test_each_line_stands_beside_its_floor() -> None:
     tests = "self,normal,parked,broadcast"
     rows = emu("--tests", tests, "--cpus", "4", "--rounds", "20", "--pairs", "1")["result"]["rows"]
-    assert [(row["ipi"], row["test"]) for row in rows] == [(ipi, test) for ipi in TRANSPORTS for test in tests.split(",")]
+    expected = [(ipi, test) for ipi in TRANSPORTS for test in tests.split(",")]
+    assert [(row["ipi"], row["test"]) for row in rows] == expected
     for row in rows:
         if row["test"] == "self":
             assert row["floor"] is None
