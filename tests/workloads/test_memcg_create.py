@@ -151,7 +151,8 @@ def found(**changes: Any) -> dict[str, Any]:
 
 def findings(result: dict[str, Any]) -> list[str]:
     texts: list[str] = []
-    context: Any = SimpleNamespace(violation=lambda _invariant, text: texts.append(text))
+    config = SimpleNamespace(allocator="slab")
+    context: Any = SimpleNamespace(config=config, violation=lambda _invariant, text: texts.append(text))
     memcg_create.judge(context, result)
     return texts
 
