@@ -6,7 +6,6 @@ kernel code calls any of them. An operation is `long f(long *args)`, as in cpus/
 
 import cython
 from cython.cimports.cpus.locks import CLASS_WORKLOAD_LOCK, locks
-from cython.cimports.cpus.selftest_calls import draw
 from cython.cimports.ipc.atomic import spin_pause, xchg
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.host import futex_wait, futex_wake
@@ -29,6 +28,7 @@ from cython.cimports.ipc.lock import (
 from cython.cimports.ipc.memory import heap_alloc, heap_free, lock_heap, segment
 from cython.cimports.ipc.park import wake_cpu
 from cython.cimports.ipc.processor import processor_of, this_processor
+from cython.cimports.ipc.random import draw
 
 if not cython.compiled:
     raise ImportError("cpus.selftest is not built; run `make setup`")

@@ -37,7 +37,6 @@ cdef long call_one(long *args) noexcept nogil
 cdef long call_mask(long *args) noexcept nogil
 cdef long call_each(long *args) noexcept nogil
 cdef long call_cond(long *args) noexcept nogil
-cdef unsigned long draw(unsigned long *state) noexcept nogil
 cdef void scf_handler(void *info) noexcept nogil
 cdef void scf_single(scf_check *check, long target, bint wait, long round) noexcept nogil
 cdef void scf_many(scf_check *check, bint wait, long round) noexcept nogil

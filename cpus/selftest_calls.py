@@ -16,6 +16,7 @@ from cython.cimports.ipc.cpumask import cpumask_test_cpu
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save, preempt_disable, preempt_enable
 from cython.cimports.ipc.memory import segment
 from cython.cimports.ipc.processor import this_processor
+from cython.cimports.ipc.random import draw
 
 if not cython.compiled:
     raise ImportError("cpus.selftest_calls is not built; run `make setup`")
@@ -159,16 +160,6 @@ def call_cond(args):
     """on_each_cpu_cond for the CPUs of the log's mask: wait=args[0], log args[1], fail_mask=args[2]."""
     info = cython.cast(cython.p_void, cython.cast(cython.ulong, args[1]))
     return on_each_cpu_cond(wanted, note_run, info, args[0] != 0, args[2] != 0)
-
-
-def draw(state):
-    """xorshift64*; the state must not be 0."""
-    x = state[0]
-    x ^= x >> 12
-    x ^= x << 25
-    x ^= x >> 27
-    state[0] = x
-    return (x * cython.cast(cython.ulong, 2685821657736338717)) >> 11
 
 
 def scf_handler(info):

@@ -18,7 +18,6 @@ cdef enum:
 
 cdef long torture(long *args) noexcept nogil
 cdef long fill_and_flush(long *args) noexcept nogil
-cdef unsigned long draw(unsigned long *state) noexcept nogil
 cdef void mark(kmem_cache *cachep, unsigned long *objp) noexcept nogil
 cdef bint intact(kmem_cache *cachep, unsigned long *objp) noexcept nogil
 cdef long exchange_objects(kmem_cache *cachep, vlong *slots, long nr_slots, unsigned long *state) noexcept nogil

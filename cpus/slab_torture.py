@@ -18,21 +18,12 @@ from cython.cimports.ipc.interrupt import poll_interrupts
 from cython.cimports.ipc.lock import mutex_lock, mutex_unlock
 from cython.cimports.ipc.memory import segment
 from cython.cimports.ipc.processor import this_processor
+from cython.cimports.ipc.random import draw
 
 if not cython.compiled:
     raise ImportError("cpus.slab_torture is not built; run `make setup`")
 
 BURST = cython.declare(cython.long, 32)
-
-
-def draw(state):
-    """xorshift64"""
-    x = state[0]
-    x ^= x << 13
-    x ^= x >> 7
-    x ^= x << 17
-    state[0] = x
-    return x
 
 
 def mark(cachep, objp):

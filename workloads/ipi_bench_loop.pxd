@@ -75,6 +75,5 @@ cdef bint has_nothing(long cpu, void *info) noexcept nogil
 cdef void tally_one(bench *b, bint wrong) noexcept nogil
 cdef void check_csd(void *info) noexcept nogil
 cdef void check_info(void *info) noexcept nogil
-cdef unsigned long next_random(unsigned long *state) noexcept nogil
 cdef long storm_once(bench *b, long me, unsigned long *state) noexcept nogil
 cdef long storm_mask(bench *b, long me, unsigned long chosen) noexcept nogil

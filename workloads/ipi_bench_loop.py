@@ -37,6 +37,7 @@ from cython.cimports.ipc.interrupt import (
 from cython.cimports.ipc.lock import spin_lock, spin_lock_init, spin_unlock
 from cython.cimports.ipc.memory import heap_alloc, heap_free, segment
 from cython.cimports.ipc.processor import COORDINATOR
+from cython.cimports.ipc.random import draw
 
 if not cython.compiled:
     raise ImportError("workloads.ipi_bench_loop is not built; run `make setup`")
@@ -225,13 +226,6 @@ def check_info(info):
     tally_one(b, info != cython.cast(cython.p_void, cython.address(b.tallies[this_cpu().hw.id])))
 
 
-def next_random(state):
-    state[0] ^= state[0] << 13
-    state[0] ^= state[0] >> 7
-    state[0] ^= state[0] << 17
-    return state[0]
-
-
 def storm_mask(b, me, chosen):
     """A call of every CPU whose bit is set in `chosen`, modulo 64; waited for if that is one: a single call."""
     mask: cpumask
@@ -249,16 +243,16 @@ def storm_mask(b, me, chosen):
 def storm_once(b, me, state):
     """One call, by chance: half broadcasts, a quarter of a random mask, an eighth single each, waiting or not."""
     cpus = nr_cpu_ids()
-    draw = next_random(state)
-    what = draw & 7
+    drawn = draw(state)
+    what = drawn & 7
     if what < 4:
         for id in range(cpus):
             b.sent[me * cpus + id] += id != me
-        smp_call_function(check_csd, b, draw >> 8 & 7 != 0)
+        smp_call_function(check_csd, b, drawn >> 8 & 7 != 0)
         return cpus - 1
     if what < 6:
-        return storm_mask(b, me, next_random(state))
-    target: cython.long = cython.cast(cython.long, (draw >> 16) % cython.cast(cython.ulong, cpus - 1))
+        return storm_mask(b, me, draw(state))
+    target: cython.long = cython.cast(cython.long, (drawn >> 16) % cython.cast(cython.ulong, cpus - 1))
     target += target >= me
     b.sent[me * cpus + target] += 1
     if what == 6:

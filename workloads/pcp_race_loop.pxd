@@ -62,4 +62,3 @@ cdef bint wake_holders(race *r) noexcept nogil
 cdef void wake_drainers(race *r) noexcept nogil
 cdef long rest(race *r, drainer *d) noexcept nogil
 cdef long pages_of(long cpu) noexcept nogil
-cdef unsigned long draw(unsigned long *state) noexcept nogil

@@ -35,22 +35,13 @@ from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import cpumask_test_cpu
 from cython.cimports.ipc.memory import SWITCH_PAGE, heap_alloc
 from cython.cimports.ipc.processor import COORDINATOR
+from cython.cimports.ipc.random import draw
 from cython.cimports.ipc.trace import SWITCH_TRACE, trace
 
 if not cython.compiled:
     raise ImportError("workloads.pcp_race_loop is not built; run `make setup`")
 
 ENOMEM = cython.declare(cython.long, 12)
-
-
-def draw(state):
-    """xorshift64"""
-    x = state[0]
-    x ^= x << 13
-    x ^= x >> 7
-    x ^= x << 17
-    state[0] = x
-    return x
 
 
 def pages_of(cpu):
