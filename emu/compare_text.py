@@ -126,6 +126,15 @@ def percent(row: Row) -> str:
     return f"{row.change.value * 100:+.1f}%"
 
 
+def by_row(paths: list[str]) -> str:
+    """Paths by name; those of one row of a table together, with their number."""
+    names: dict[str, int] = {}
+    for path in paths:
+        name = path[: path.rindex("]") + 1] if "]" in path else path
+        names[name] = names.get(name, 0) + 1
+    return ", ".join(name if number == 1 else f"{name} ({number} figures)" for name, number in names.items())
+
+
 def hidden(found: Comparison) -> list[str]:
     """What is not in the table, by name."""
     equal, noise, few = (found.named(kind) for kind in (EQUAL, NOISE, TOO_FEW))
@@ -141,7 +150,7 @@ def hidden(found: Comparison) -> list[str]:
         parts.append(f"exact and equal: {len(equal)} counts (--all lists them)")
     for side, only in (("A", found.only_a), ("B", found.only_b)):
         if only:
-            parts.append("\n".join(wrapped(f"only in {side} ({len(only)}): " + ", ".join(only))))
+            parts.append("\n".join(wrapped(f"only in {side} ({len(only)}): " + by_row(only))))
     return parts
 
 

@@ -283,3 +283,8 @@ def test_order_statistics_agree_with_the_bootstrap(monkeypatch):
     assert exact.value == boot.value
     assert exact.low == pytest.approx(boot.low, rel=0.02)
     assert exact.high == pytest.approx(boot.high, rel=0.02)
+
+
+def test_figures_of_one_row_are_named_together() -> None:
+    paths = ["vmstat.kicks", "ledger.rows[drain].calls", "ledger.rows[drain].sent", "ledger.rows[kick].sent"]
+    assert compare_text.by_row(paths) == "vmstat.kicks, ledger.rows[drain] (2 figures), ledger.rows[kick]"
