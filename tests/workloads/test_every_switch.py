@@ -317,3 +317,11 @@ def test_what_is_read_nowhere_is_so_and_says_so(name: str) -> None:
     assert "Read nowhere" in BY_NAME[name].doc
     with pytest.raises(UsageError, match="needs it"):
         patches.override(patches.defaults("4.12"), {name: BY_NAME[name].reverted})
+
+
+@pytest.mark.parametrize("name", one_cpu.OBSERVED)
+def test_a_switch_without_effect_would_be_noticed(name: str) -> None:
+    """Planted: one that nothing reads. Flipped, it is seen by none of the observations of one CPU."""
+    rest = {"refill-private-slab": "off"}
+    on, off = (OBSERVED[name]("4.12", rest | {"grow-in-two": value}) for value in ("on", "off"))
+    assert on == off
