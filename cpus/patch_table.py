@@ -213,7 +213,8 @@ SWITCHES: tuple[Switch, ...] = (
         _KIM,
         _V2,
         "4.7",
-        "cache_grow_begin makes a slab that nobody else sees, cache_grow_end attaches it.",
+        "cache_grow_begin makes a slab that nobody else sees, cache_grow_end attaches it. Read nowhere: "
+        "refill-private-slab implies it, and alone it changes no count.",
         _off_on("one cache_grow", "begin and end"),
         (("3.0", "off"), ("4.7", "on")),
         "on",

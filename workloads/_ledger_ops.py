@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from cpus import boot, memcg_entry, slab_faces, slab_reap, slub_faces
+from cpus import boot, buffer_head, memcg_entry, page_faces, slab_faces, slab_reap, slub_faces
 from workloads import _ledger_table as table
 from workloads import ipi_ledger_loop as loop
 from workloads._ledger_table import Case, Cost
@@ -89,7 +88,6 @@ class Operation:
     cpu_only: bool = False
     since: tuple[int, int] = (3, 0)
     callbacks: bool = False
-    available: Callable[[], bool] = lambda: True
 
 
 def create(b: Bench) -> Act:
@@ -199,29 +197,21 @@ def reap(b: Bench) -> Act:
     return lambda: b.machine.call(slab_reap.reap_address(), on=b.on)
 
 
-def optional(module: str, name: str) -> int:
-    """Address of a mailable operation of a module that may not be there; 0."""
-    if importlib.util.find_spec(module) is None:
-        return 0
-    points: dict[str, int] = getattr(importlib.import_module(module), "entry_points", dict)()
-    return points.get(name, 0)
-
-
 def drain_pages(b: Bench) -> Act:
-    """drain_all_pages, with a page on each holder's list."""
-    m = b.machine
-    take, give = optional("cpus.page_faces", "page_alloc"), optional("cpus.page_faces", "page_free")
-    m.call(optional("cpus.page_faces", "drain_all_pages"), -1, on=0)
+    """drain_all_pages, with a page on each holder's list and on nobody else's."""
+    m, entry = b.machine, page_faces.entry_points()
+    m.call(entry["drain_all_pages"], -1, on=0)
     for cpu in b.holders:
-        m.call(give, m.call(take, 0, 0, GFP_KERNEL, on=cpu), 0, on=cpu)
-    return lambda: m.call(optional("cpus.page_faces", "drain_all_pages"), -1, on=b.on)
+        m.call(entry["page_free"], m.call(entry["page_alloc"], 0, 0, GFP_KERNEL, on=cpu), 0, on=cpu)
+    return lambda: m.call(entry["drain_all_pages"], -1, on=b.on)
 
 
 def bh_lrus(b: Bench) -> Act:
     """invalidate_bh_lrus, with a buffer head in each holder's LRU."""
+    m, entry = b.machine, buffer_head.entry_points()
     for cpu in b.holders:
-        b.machine.call(optional("cpus.buffer_head", "touch_block"), cpu, on=cpu)
-    return lambda: b.machine.call(optional("cpus.buffer_head", "invalidate_bh_lrus"), 0, on=b.on)
+        m.call(entry["touch_block"], cpu, on=cpu)
+    return lambda: m.call(entry["invalidate_bh_lrus"], 0, on=b.on)
 
 
 WAITED = (False, True, (3, 0), True)  # memcg, cpu_only, since, callbacks
@@ -241,12 +231,6 @@ OPERATIONS = (
     Operation("destroy", "slub", table.slub_flush, destroy),
     Operation("memcg deactivate, 2 children", "slub", table.slub_deactivate, deactivate(2), 2, True, True, (4, 0)),
     Operation("destroy 3 BY_RCU caches", "slub", table.slub_destroy_by_rcu, destroy_by_rcu, DESTROYED, *WAITED),
-    Operation(
-        "drain_all_pages", "any", table.drain_all_pages, drain_pages,
-        available=lambda: optional("cpus.page_faces", "drain_all_pages") != 0,
-    ),
-    Operation(
-        "invalidate_bh_lrus", "any", table.slub_flush, bh_lrus,
-        available=lambda: optional("cpus.buffer_head", "invalidate_bh_lrus") != 0,
-    ),
-)  # fmt: skip
+    Operation("drain_all_pages", "any", table.drain_all_pages, drain_pages),
+    Operation("invalidate_bh_lrus", "any", table.slub_flush, bh_lrus),
+)

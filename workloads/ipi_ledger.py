@@ -91,7 +91,7 @@ def ledger(m: Machine, kernel: str, allocator: str) -> Iterator[dict[str, Any]]:
     # What concerns both allocators is measured once.
     mine = [op for op in OPERATIONS if op.allocator == allocator or (op.allocator == "any" and allocator == "slub")]
     for op in mine:
-        if number < op.since or (op.memcg and not has_memcg(number)) or not op.available():
+        if number < op.since or (op.memcg and not has_memcg(number)):
             continue
         for on in (0,) if op.cpu_only else (0, "coordinator"):
             # A node keeps five empty slabs: the flush of a sixth would queue a callback on its CPU.

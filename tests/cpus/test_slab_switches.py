@@ -1,7 +1,8 @@
 """What each patch of the 2016 series changes, one at a time: flipped alone, each is seen in a count.
 
 Three of the eleven change no count of one CPU: 3 (drain-free-slabs: more is freed only where others free meanwhile), 8
-(grow-any-node) and 9 (grow-in-two), which prepare 10; `refill-private-slab` without `grow-in-two` is refused.
+(grow-any-node) and 9 (grow-in-two), which prepare 10; `refill-private-slab` without `grow-in-two` is refused. What 3
+and 8 do change, and all other switches, is tests/workloads/test_every_switch.py's.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from cpus import slub_faces
+from tests.cpus import test_slab_state_machine as machine
+from tests.slabs import field, set_word, word
 
-machine = pytest.importorskip("tests.cpus.test_slab_state_machine", reason="SLAB's state machine is not in this tree")
 
-
-class Slub(machine.Allocator):  # type: ignore[misc]
+class Slub(machine.Allocator):
     """The same rules; SLUB has no tunables, no reaper, and flushes its CPUs one by one."""
 
     allocator = "slub"
@@ -29,8 +29,8 @@ class Miscounted(Slub):
     @machine.rule()
     def miscount(self) -> None:
         """One word of one CPU."""
-        at = machine.field("kmem_cache_cpu", "allocs", slub_faces.addresses(self.caches[0])["cpu"][self.k.current])
-        machine.set_word(at, machine.word(at) - 1)
+        at = field("kmem_cache_cpu", "allocs", slub_faces.addresses(self.caches[0])["cpu"][self.k.current])
+        set_word(at, word(at) - 1)
 
 
 def test_some_orders_of_operations() -> None:
@@ -38,11 +38,16 @@ def test_some_orders_of_operations() -> None:
 
 
 def test_planted_miscount_is_found() -> None:
-    with pytest.raises(AssertionError):
-        machine.explore(Miscounted, 20, 8)
+    machine.check_seen(Miscounted)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_any_order_of_operations() -> None:
     machine.explore(Slub, 500)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_any_order_of_operations_at_length() -> None:
+    machine.explore(Slub, 10_000, 50)
