@@ -32,6 +32,7 @@ cdef void *llist_del_all_reversed(void *head) noexcept nogil
 cdef void do_nothing(void *info) noexcept nogil
 cdef call_single_data *csds_of(cpu *c) noexcept nogil
 cdef void csd_lock(cpu *c, call_single_data *csd) noexcept nogil
+cdef void wait_for_csd(cpu *c, call_single_data *csd) noexcept nogil
 cdef void csd_unlock(call_single_data *csd) noexcept nogil
 cdef void acknowledge(call_single_data *csd) noexcept nogil
 cdef bint enqueue(

@@ -104,13 +104,22 @@ def csds_of(c):
 
 def csd_lock(c, csd):
     """Wait until the previous use of this csd is over, and take it."""
+    if read_once(cython.address(csd.flags)) & CSD_FLAG_LOCK:
+        wait_for_csd(c, csd)
+    csd.flags = CSD_FLAG_LOCK
+
+
+def wait_for_csd(c, csd):
+    reason = c.hw.waiting_for
+    c.hw.waiting_since = get_cycles()
+    c.hw.waiting_for = WAIT_CSD
     while read_once(cython.address(csd.flags)) & CSD_FLAG_LOCK:
         flags = read_once(cython.address(csd.flags))
         seen = park_begin(cython.address(c.hw))
         if flags & CSD_FLAG_LOCK and cmpxchg(cython.address(csd.flags), flags, flags | CSD_FLAG_WAITER) == flags:
             park(cython.address(c.hw), seen, PARK_NS)
         park_end(cython.address(c.hw))
-    csd.flags = CSD_FLAG_LOCK
+    c.hw.waiting_for = reason
 
 
 def csd_unlock(csd):

@@ -46,7 +46,7 @@ SWITCH = "release-barrier"
 MOST = 10_000
 SLABS = 30  # more than a node keeps
 SIZE = 256
-SHOWING_MS = 3000
+SHOWING_MS = 5000
 MOST_DELAY = 10_000
 AFTER_FREE = "used after free"
 
