@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 DEFAULTS = {"kernel": "4.11", "allocator": "slub", "memory": 256 << 20}
 SWITCH = "release-barrier"
 MOST = 10_000
-SLABS = 30  # more than a node keeps
+SLABS = 80  # more than array, shared array and node keep, whoever comes first
 SIZE = 256
-SHOWING_MS = 5000
+SHOWING_MS = 3000
 MOST_DELAY = 10_000
 AFTER_FREE = "used after free"
 
