@@ -429,6 +429,20 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
+def run_workload(name: str, *args: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """`emu run NAME ARGS...` in a process of its own: a run owns the signals of its process."""
+    command = [sys.executable, "-m", "emu", "run", name, *args]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=seconds * SLACK,
+        check=False,
+    )
+
+
 def run_program(name: str, *args: object, seconds: float = 30.0, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a function in a process of its own; its output is text."""
     return subprocess.run(

@@ -1,27 +1,17 @@
 """oom-drain: counts by the thread's definition, the marks that keep its figures honest, and what ends it."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from tests.machines import ROOT, SLACK, environment
+from tests.machines import run_workload
 from workloads import oom_drain
 
 SMALL = ("--memory", "256M", "--loops", "60")
 
 
 def emu(*args, seconds=150):
-    return subprocess.run(
-        [sys.executable, "-m", "emu", "run", "oom-drain", *args],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=seconds * SLACK,
-        check=False,
-    )
+    return run_workload("oom-drain", *args, seconds=seconds)
 
 
 def rows(*args):

@@ -1,28 +1,18 @@
 """pcp-race: unsafe forms of the drain are caught, safe ones are not, and a miss is told with its interleaving."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from cpus.patch_table import BY_NAME
-from tests.machines import ROOT, SLACK, environment
+from tests.machines import run_workload
 
 VALUES = {value.name: value for value in BY_NAME["pcp-drain"].values}
 SAFE = [name for name, value in VALUES.items() if value.safe == "yes"]
 
 
 def emu(*args, seconds=120):
-    return subprocess.run(
-        [sys.executable, "-m", "emu", "run", "pcp-race", *args],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=seconds * SLACK,
-        check=False,
-    )
+    return run_workload("pcp-race", *args, seconds=seconds)
 
 
 def race(variant, *args, code=0, seconds=120):
