@@ -13,7 +13,10 @@ cdef long shutdown_memcg_caches(kmem_cache *root_cache, list_head *release) noex
 cdef list_head *all_roots(bint *every_cache) noexcept nogil
 cdef kmem_cache *child_in_slot(kmem_cache *root_cache, long idx) noexcept nogil
 cdef kmem_cache *next_child(list_head **each, list_head *head, bint every_cache, long idx) noexcept nogil
-cdef void forget_limits(kmem_cache *child) noexcept nogil
+ctypedef void (*child_visitor)(kmem_cache *child, long idx) noexcept nogil
+cdef void for_each_child(long idx, child_visitor visit) noexcept nogil
+cdef void forget_limits(kmem_cache *child, long idx) noexcept nogil
+cdef void leave_slot(kmem_cache *child, long idx) noexcept nogil
 cdef void forget_all_limits(long idx) noexcept nogil
 cdef void kmemcg_cache_deactivate(kmem_cache *child) noexcept nogil
 cdef void slub_deactivate(kmem_cache *child, int how) noexcept nogil

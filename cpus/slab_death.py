@@ -95,14 +95,8 @@ def next_child(each, head, every_cache, idx):
 # --- offline --------------------------------------------------------------------------------------
 
 
-def forget_limits(child):
-    s = slub_of(child)
-    write_once(cython.address(s.cpu_partial), 0)
-    write_once(cython.address(s.min_partial), 0)
-
-
-def forget_all_limits(idx):
-    """since v4.10, slub: move synchronize_sched out of slab_mutex on shrink (Davydov 2016): first of its two walks"""
+def for_each_child(idx, visit):
+    """Both walks of an offline memcg: its child of every root, under slab_mutex."""
     lock_slab()
     every_cache: cython.bint = False
     head = all_roots(cython.address(every_cache))
@@ -111,8 +105,19 @@ def forget_all_limits(idx):
         child = next_child(cython.address(each), head, every_cache, idx)
         if child == cython.NULL:
             break
-        forget_limits(child)
+        visit(child, idx)
     unlock_slab()
+
+
+def forget_limits(child, idx):
+    s = slub_of(child)
+    write_once(cython.address(s.cpu_partial), 0)
+    write_once(cython.address(s.min_partial), 0)
+
+
+def forget_all_limits(idx):
+    """since v4.10, slub: move synchronize_sched out of slab_mutex on shrink (Davydov 2016): first of its two walks"""
+    for_each_child(idx, forget_limits)
     synchronize_sched()
 
 
@@ -124,7 +129,7 @@ def shrink_dead(child):
 def slub_deactivate(child, how):
     if how == DEAD_CACHES_NONE:
         return
-    forget_limits(child)
+    forget_limits(child, child.memcg_params.kmemcg_id)
     if how == DEAD_CACHES_CALL_RCU and smp_processor_id() >= 0:
         # since v4.11, slab: remove synchronous synchronize_sched() from memcg cache deactivation path (Heo 2017)
         css_get_many(cython.cast(cython.pointer(mem_cgroup), child.memcg_params.memcg), 1)
@@ -174,26 +179,22 @@ def kmemcg_cache_deactivate(child):
         slub_deactivate(child, how)
 
 
+def leave_slot(child, idx):
+    """The child is deactivated, and its root finds it no more."""
+    kmemcg_cache_deactivate(child)
+    child.memcg_params.kmemcg_id = -1
+    smp_store_release_ptr(
+        cython.address(child.memcg_params.root_cache.memcg_params.memcg_caches.entries[idx]), cython.NULL
+    )
+
+
 def memcg_deactivate_kmem_caches(memcg):
     idx = cython.cast(cython.pointer(mem_cgroup), memcg).kmemcg_id
     if idx < 0:
         return
     if slub_enabled() and switch_value(DEAD_CACHES) == DEAD_CACHES_SYNC_ONCE_OUTSIDE:
         forget_all_limits(idx)
-    lock_slab()
-    every_cache: cython.bint = False
-    head = all_roots(cython.address(every_cache))
-    each = head.next
-    while True:
-        child = next_child(cython.address(each), head, every_cache, idx)
-        if child == cython.NULL:
-            break
-        kmemcg_cache_deactivate(child)
-        child.memcg_params.kmemcg_id = -1
-        smp_store_release_ptr(
-            cython.address(child.memcg_params.root_cache.memcg_params.memcg_caches.entries[idx]), cython.NULL
-        )
-    unlock_slab()
+    for_each_child(idx, leave_slot)
 
 
 # --- end ------------------------------------------------------------------------------------------
