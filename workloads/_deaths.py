@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # Counter -> its name in a result.
 COUNTERS = {
+    "ipis_sent": "requests",
     "kicks": "kicks",
     "kick_ipis": "kick_ipis",
     "slub_flush_ipis": "flush_ipis",
@@ -57,7 +58,8 @@ def difference(before: Reading, after: Reading) -> dict[str, Any]:
     """What went on in between, under the names of a result."""
     found: dict[str, Any] = {name: after.vmstat[key] - before.vmstat[key] for key, name in COUNTERS.items()}
     found["ipis"] = sum(after.calls) - sum(before.calls)
-    found["drain_ipis"] = found["ipis"] - found["kick_ipis"] - found["flush_ipis"] - found["barrier_ipis"]
+    known = found["kick_ipis"] + found["flush_ipis"] + found["barrier_ipis"]
+    found["drain_ipis"] = found["requests"] - known
     for name, total in after.hold.items():
         found[f"{name}_hold_ns"] = (total - before.hold[name]) * 1000 // after.cycles_per_us
     # The longest since boot: creation comes before, and holds slab_mutex for less than a grace period.

@@ -15,7 +15,9 @@ barrier-*, through the ways to release.
 The result, as JSON:
 
   memcgs, caches     removed, and children of each
-  ipis               call interrupts taken, all CPUs; kick_ipis, flush_ipis,
+  ipis               call interrupts taken, all CPUs; two requests that come
+                     at once share one
+  requests           function calls asked of other CPUs; kick_ipis, flush_ipis,
                      barrier_ipis and drain_ipis are its parts
   kicks              kick_all_cpus_sync calls
   grace_periods      synchronize_sched calls: waits; grace_periods_passed: all

@@ -317,6 +317,9 @@ def compared(rows: Sequence[Mapping[str, Any]]) -> str:
     for size in sizes:
         cells: list[str] = [str(size)]
         for level in levels:
+            if (level, size) not in found:  # interrupted there
+                cells += ["-", "-"]
+                continue
             row = found[level, size]
             printed = row["published"]
             cells.append(f"{row['alloc_cycles']}/{row['free_cycles']}")
@@ -334,7 +337,7 @@ def ratios(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     first, last = min(levels), max(levels)
     body = []
-    for size in dict.fromkeys(size for _, size in found):
+    for size in dict.fromkeys(size for level, size in found if level == last):
         before, after = found[first, size], found[last, size]
         cells = [str(size)]
         for kind in ("alloc", "free"):

@@ -109,9 +109,11 @@ def test_the_table_of_variants_is_as_expected() -> None:
 
 @pytest.mark.parametrize("kernel", ["4.6", "4.12"])
 def test_a_lockless_look_without_a_wait_is_caught(kernel: str) -> None:
-    """Patch 11 without the grace period: a refill looks at a shared array that was freed."""
+    """Patch 11 without the grace period: a refill looks at a shared array that was freed, perhaps twice before it is
+    stopped."""
     document = emu("--variant", "no-wait", "--kernel", kernel, "--delays", expect=2)
-    (found,) = document["result"]["violations"]
+    found, *more = document["result"]["violations"]
+    assert {again["what"] for again in more} <= {found["what"]}
     assert (found["invariant"], found["what"]) == ("I9", "shared array used after free")
     refill, tune = found["events"]
     assert refill["path"][-1] == "cache_alloc_refill"
