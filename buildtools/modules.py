@@ -36,6 +36,8 @@ C_FLAGS = [
     "-Wno-maybe-uninitialized",
     # Cython does not know `volatile`: a pointer to a vlong is a pointer to long to it.
     "-Wno-discarded-qualifiers",
+    # A call through the procedure linkage table touches one page more.
+    "-fno-plt",
 ]
 
 

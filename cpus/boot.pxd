@@ -22,8 +22,12 @@ cdef extern from * nogil:
     {
         signal(SIGINT, SIG_IGN); signal(SIGHUP, SIG_IGN); signal(SIGTSTP, SIG_IGN);
         signal(SIGTERM, SIG_DFL); signal(SIGPIPE, SIG_DFL);
-        /* The coordinator holds signals back while it forks; only the interrupt's stays so, until we are ready. */
-        sigset_t all; sigfillset(&all); sigdelset(&all, SIGRTMIN + 3); sigprocmask(SIG_UNBLOCK, &all, 0);
+        /* The coordinator holds signals back while it forks; only interrupts and ticks stay so, until we are ready. */
+        sigset_t all;
+        sigfillset(&all);
+        sigdelset(&all, SIGRTMIN + 3);
+        sigdelset(&all, SIGRTMIN + 4);
+        sigprocmask(SIG_UNBLOCK, &all, 0);
     }
     """
     void tie_to_parent "emu_tie_to_parent"(int parent)

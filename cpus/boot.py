@@ -18,12 +18,13 @@ from cython.cimports.ipc.atomic import (
     vlong,
     write_once,
 )
+from cython.cimports.ipc.boost import SWITCH_BOOST
 from cython.cimports.ipc.cpumask import cpumask_clear_cpu, cpumask_set_cpu
 from cython.cimports.ipc.gate import gate_forget, setup_timer
-from cython.cimports.ipc.host import futex_wait, getpid, pin_to_core
+from cython.cimports.ipc.host import futex_wait, getpid, pin_to_core, set_batch
 from cython.cimports.ipc.interrupt import install_handler, raise_vector
 from cython.cimports.ipc.lock import break_locks
-from cython.cimports.ipc.memory import break_heap_lock, heap_alloc, heap_free, segment
+from cython.cimports.ipc.memory import break_heap_lock, heap_alloc, heap_free, segment, switch_on
 from cython.cimports.ipc.park import complete, wake_cpu
 from cython.cimports.ipc.processor import (
     COORDINATOR,
@@ -45,7 +46,11 @@ if not cython.compiled:
 
 
 def become_cpu(id, parent, pin, queue):
-    """What a fresh child does: tie its life to the coordinator's, take its place, and say that it is ready."""
+    """What a fresh child does: tie its life to the coordinator's, take its place, and say that it is ready.
+
+    SCHED_BATCH: the target of an interrupt must not preempt its sender, which has others to ring for. On a host core
+    that both share that costs two context switches for each target (decision 14). Boosting sets policies of its own.
+    """
     tie_to_parent(parent)
     name_process(id)
     plain_signals()
@@ -54,6 +59,8 @@ def become_cpu(id, parent, pin, queue):
     me.pid = getpid()
     if pin:
         pin_to_core(0, cython.cast(cython.int, id))
+    if not switch_on(SWITCH_BOOST):
+        set_batch(me.pid)
     me.mode = MODE_IDLE
     install_handler()
     setup_timer()

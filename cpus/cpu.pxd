@@ -83,6 +83,7 @@ cdef struct cpu:
     vlong acked_at                # cycles at the last ack
     call_single_data *serving     # requests taken from the queue and not yet done: a dead CPU's are completed
     long served_target            # whom the request that runs was meant for
+    void *served_row              # struct ledger_row of the last request served
     call_single_data *cfd         # one csd per target, made at the first broadcast
     call_single_data csd          # for single calls that do not wait
     long csd_run                  # requests run on this CPU
@@ -177,6 +178,7 @@ cdef void timer_vector(processor *me, long vectors) noexcept nogil
 cdef void stop_if_slice_over(processor *me) noexcept nogil
 cdef void exit_interrupt() noexcept nogil
 cdef bint has_work(cpu *c) noexcept nogil
+cdef bint has_exit_work(cpu *c) noexcept nogil
 cdef void serve_call(cpu *c) noexcept nogil
 cdef void collect_woken(cpu *c) noexcept nogil
 cdef void run_task(cpu *c) noexcept nogil

@@ -25,6 +25,7 @@ from cython.cimports.ipc.memory import heap_alloc
 from cython.cimports.ipc.park import complete
 from cython.cimports.ipc.processor import RESCHEDULE_VECTOR, private, processor_of
 from cython.cimports.ipc.trace import trace
+from cython.cimports.ipc.transport import let_ticks_in
 
 if not cython.compiled:
     raise ImportError("cpus.cpu is not built; run `make setup`")
@@ -57,7 +58,7 @@ def timer_vector(me, vectors):
     c.ticks += 1
     if c.rcu_count:
         c.softirq_pending = 1  # a look whether a grace period has ended for them
-    timer_interrupt(me, vectors)
+    timer_interrupt(me)
 
 
 def set_need_resched(target):
@@ -81,9 +82,9 @@ def stop_if_slice_over(me):
 
 
 def exit_interrupt():
-    """The kernel's part of the outermost interrupt's exit; ipc/interrupt calls it with interrupts on."""
+    """The kernel's part of the outermost interrupt's exit; ipc/interrupt calls it, interrupts on, of a CPU not idle."""
     me = this_processor()
-    if me.preempt_count != 0 or me.mode == MODE_IDLE or me.id < 0:
+    if me.preempt_count != 0 or me.id < 0:
         return
     stop_if_slice_over(me)
     c = cython.cast(cython.pointer(cpu), me)
@@ -95,11 +96,22 @@ def exit_interrupt():
     me.mode = MODE_KERNEL
     me.need_resched &= ~RESCHED
     note_quiescent_state(c)
-    serve_call(c)
-    while run_local_work(c):
-        pass
+    if has_exit_work(c):
+        let_ticks_in()
+        serve_call(c)
+        while run_local_work(c):
+            pass
     me.mode = MODE_USER
     c.in_exit_work = 0
+
+
+def has_exit_work(c):
+    return (
+        c.softirq_pending != 0
+        or read_once_ptr(cython.address(c.work_list)) != cython.NULL
+        or c.work_head != cython.NULL
+        or read_once(cython.address(c.mail.command)) == MAIL_CALL
+    )
 
 
 def softirq_asleep(c):

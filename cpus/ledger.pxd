@@ -3,6 +3,7 @@
 # One table per context, written by its owner alone with interrupts off, found by (call site, function, locks held). The
 # call site is the return address of smp's caller, as the kernel's own call_site fields are; names are looked up later.
 from cpus.cpu cimport cpu
+from ipc.processor cimport MODE_IDLE, WAIT_NONE
 
 cdef enum:
     AREA_LEDGER = 14              # segment().area[]: struct ledger of the coordinator, then of CPU 0, 1, ...
@@ -46,6 +47,16 @@ cdef extern from * nogil:
 cdef ledger_row *ledger_find(cpu *c, unsigned long site, unsigned long func, long locks) noexcept nogil   # never NULL
 cdef long locks_held(cpu *c) noexcept nogil
 cdef void ledger_wait(cpu *c, ledger_row *row, long start, long end) noexcept nogil
-cdef void ledger_served(cpu *c, unsigned long site, unsigned long func, long cycles) noexcept nogil
+cdef ledger_row *served_row(cpu *c, unsigned long site, unsigned long func) noexcept nogil
 cdef ledger *ledger_of(long id) noexcept nogil
 cdef void count_blocked(ledger_row *row, void *lock, long other, long start, long now) noexcept nogil
+
+cdef inline void ledger_served(cpu *c, unsigned long site, unsigned long func, long cycles) noexcept nogil:
+    """A request was run here. It cost work only if this CPU had some, and a host core to do it on."""
+    cdef ledger_row *row = <ledger_row *>c.served_row
+    if row == NULL or row.site != site or row.func != func:
+        row = served_row(c, site, func)
+    row.calls += 1
+    if c.hw.mode != MODE_IDLE and c.hw.waiting_for == WAIT_NONE:
+        row.busy += 1
+        row.busy_cycles += cycles

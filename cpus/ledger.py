@@ -13,7 +13,7 @@ from cython.cimports.ipc.cpumask import next_bit
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import HELD_KINDS, HELD_MUTEX, HELD_SPIN, mutex, spinlock
 from cython.cimports.ipc.memory import heap_alloc, segment
-from cython.cimports.ipc.processor import MAX_HELD_LOCKS, MODE_IDLE, WAIT_MUTEX, WAIT_NONE, processor_of
+from cython.cimports.ipc.processor import MAX_HELD_LOCKS, WAIT_MUTEX, processor_of
 
 from cpus.locks import CLASSES
 
@@ -103,13 +103,12 @@ def ledger_wait(c, row, start, end):
             count_blocked(row, lock, -1, start, now)
 
 
-def ledger_served(c, site, func, cycles):
-    """A request was run here. It cost work only if this CPU had some, and a host core to do it on."""
+def served_row(c, site, func):
+    """The row of a request served here, kept for the next one. What is not kept in the table has a row of this process
+    alone, which the shared memory must not point to."""
     row = ledger_find(c, site, func, LEDGER_TARGET)
-    row.calls += 1
-    if c.hw.mode != MODE_IDLE and c.hw.waiting_for == WAIT_NONE:
-        row.busy += 1
-        row.busy_cycles += cycles
+    c.served_row = cython.NULL if row == cython.address(no_row) else cython.cast(cython.p_void, row)
+    return row
 
 
 def allocate() -> bool:

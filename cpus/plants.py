@@ -150,7 +150,8 @@ def drain_only(me, from_queue):
 def heedless_handler(signo, info, context):
     saved = get_errno()
     me = this_processor()
-    private().signalled(me, False)
+    if private().signalled != cython.NULL:
+        private().signalled(me, False)
     was = me.irq_off
     me.irq_off = 0
     take_interrupts(me)

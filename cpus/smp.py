@@ -20,6 +20,7 @@ from cython.cimports.ipc.atomic import (
     barrier,
     cmpxchg,
     cmpxchg_ptr,
+    prefetch_write,
     read_once,
     read_once_ptr,
     smp_load_acquire,
@@ -385,6 +386,7 @@ def queue_for_targets(c, targets, func, info, flags, site):
     spared: cython.long = 0
     cpu: cython.long = cpumask_next(-1, targets)
     while cpu >= 0:
+        prefetch_write(cython.address(cpu_of(cpu).hw.pending))  # raise_mask() comes to it next; it is another core's
         csd = cython.address(c.cfd[cpu])
         csd_lock(c, csd)
         if not enqueue(c, csd, cpu, func, info, flags, site) and not always:

@@ -113,7 +113,7 @@ class Coordinator:
         memory.set_name(plan.name.encode("ascii", "replace"))
         cycles = clock.calibrate()
         memory.set_clock(cycles)
-        gate.configure(plan.gated, plan.tokens, plan.hz, int(plan.slice_ms * 1000 * cycles), True)
+        gate.configure(plan.gated, plan.tokens, plan.hz, int(plan.slice_ms * 1000 * cycles), True, plan.pin)
         transport.select(plan.transport, int(plan.poll_limit_ms * 1_000_000))
         enough = cpu.init_cpus(plan.nodes) and lock.allocate_statistics() and ledger.allocate()
         enough = enough and (not plan.trace_records or trace.allocate_rings(plan.trace_records))

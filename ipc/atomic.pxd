@@ -35,6 +35,7 @@ cdef extern from * nogil:
     #define emu_rmb()     __atomic_thread_fence(__ATOMIC_ACQUIRE)
     #define emu_wmb()     __atomic_thread_fence(__ATOMIC_RELEASE)
     #define emu_barrier() __asm__ __volatile__("" ::: "memory")
+    #define emu_prefetchw(p) __builtin_prefetch((const void *)(p), 1)
     #if defined(__x86_64__)
     #define emu_pause()   __builtin_ia32_pause()
     #else
@@ -79,5 +80,6 @@ cdef extern from * nogil:
     void smp_wmb "emu_wmb"()
     void barrier "emu_barrier"()      # the compiler only: enough between a CPU and its own interrupts
     void spin_pause "emu_pause"()     # the instruction alone; kernel code calls cpu_relax(), which also polls
+    void prefetch_write "emu_prefetchw"(void *p)  # a line of another core is fetched while something else is done
     bint likely "emu_likely"(bint x)
     bint unlikely "emu_unlikely"(bint x)

@@ -16,53 +16,22 @@ latency of one turn and leaks nothing; the waiter rings again.
 """
 
 import cython
-from cython.cimports.ipc.atomic import cmpxchg_int, read_once_int, write_once_int
+from cython.cimports.ipc.atomic import cmpxchg_int, write_once_int
 from cython.cimports.ipc.host import set_fifo
 from cython.cimports.ipc.processor import this_processor
 
 if not cython.compiled:
     raise ImportError("ipc.boost is not built; run `make setup`")
 
-NONE = cython.declare(cython.int, 0)
-RAISING = cython.declare(cython.int, 1)
-RAISED = cython.declare(cython.int, 2)
-FINISHED = cython.declare(cython.int, 3)
-
-
 def boost_begin(target):
-    return cmpxchg_int(cython.address(target.boost), NONE, RAISING) == NONE
+    return cmpxchg_int(cython.address(target.boost), BOOST_NONE, BOOST_RAISING) == BOOST_NONE
 
 
 def boost_raise(target):
     set_fifo(target.pid, 1)
-    if cmpxchg_int(cython.address(target.boost), RAISING, RAISED) != RAISING:
+    if cmpxchg_int(cython.address(target.boost), BOOST_RAISING, BOOST_RAISED) != BOOST_RAISING:
         set_fifo(target.pid, 0)
-        write_once_int(cython.address(target.boost), NONE)
-
-
-def lower_once(me):
-    """Take one raise back. True if it was complete: then another may have come while this process was switched away."""
-    state = read_once_int(cython.address(me.boost))
-    if state == NONE or state == FINISHED:
-        return False
-    if state == RAISING and cmpxchg_int(cython.address(me.boost), RAISING, FINISHED) == RAISING:
-        return False
-    write_once_int(cython.address(me.boost), NONE)
-    set_fifo(me.pid, 0)
-    return True
-
-
-def boost_lower(me):
-    """Lowering switches away, and signals come meanwhile. Their handlers answer and leave the lowering to this one, or
-    each would be one level deeper. What was raised while none of them looked is seen by the look behind the count."""
-    again: cython.bint = True
-    while again:
-        me.in_interrupt += 1
-        while lower_once(me):
-            pass
-        me.in_interrupt -= 1
-        state = read_once_int(cython.address(me.boost))
-        again = state == RAISING or state == RAISED
+        write_once_int(cython.address(target.boost), BOOST_NONE)
 
 
 def boost_sender(on):

@@ -20,8 +20,10 @@
 #
 # What remains: a program that sits in an irq-off section when the gate closes keeps its core until it restores them.
 from ipc.atomic cimport vint, vlong
+from ipc.clock cimport get_cycles
 from ipc.cpumask cimport cpumask
 from ipc.processor cimport processor
+from ipc.syscall cimport host_syscall
 
 cdef enum:
     GATE_AREA = 0x70002000
@@ -42,7 +44,8 @@ cdef struct gate:
     vint closed_form              # --gate closes for broadcasts
     long tick_ns
     long slice_cycles
-    long _pad[3]
+    long pinned                   # CPUs are pinned: token t is host core t, of the CPUs whose home it is
+    long _pad[2]
     cpumask want                  # CPUs that wait for a slot
     cpumask urgent                # of those: woken by a lock or an ack, served first
     vlong token[MAX_TOKENS]       # 0, or holder + 1
@@ -58,12 +61,19 @@ cdef void gate_close(processor *me) noexcept nogil
 cdef void gate_open(processor *me) noexcept nogil
 cdef void gate_forget(long cpu) noexcept nogil                       # a CPU died: free its token, its closing
 cdef void arm_timer(processor *me) noexcept nogil
+cdef void arm_timer_if_due(processor *me) noexcept nogil              # after a tick, on the way out of its interrupt
 cdef int setup_timer() noexcept nogil                                # in each CPU process, once
-cdef void timer_interrupt(processor *me, long vectors) noexcept nogil
+
+cdef inline void timer_interrupt(processor *me) noexcept nogil:
+    if me.slot < 0:
+        return
+    if get_cycles() - me.slot_since >= the_gate().slice_cycles:
+        me.need_resched |= SLICE_OVER
+    me.timer_due = 1
 
 cdef inline void gate_exit_check(processor *me) noexcept nogil:
     cdef gate *g = the_gate()
-    if g.broadcast != 0 and me.slot >= 0 and me.sending == 0 and me.preempt_count == 0:
+    if me.slot >= 0 and g.broadcast != 0 and me.sending == 0 and me.preempt_count == 0:
         gate_pause(me)
 
 cdef extern from * nogil:
@@ -74,19 +84,27 @@ cdef extern from * nogil:
     #include <sys/syscall.h>
     #include <time.h>
     #include <unistd.h>
-    static timer_t emu_timer;     /* one per process; used by ipc/gate alone */
+    static int emu_timer;         /* one per process; used by ipc/gate alone */
     static int emu_make_timer(int signo)
     {
         struct sigevent ev = { 0 };
         ev.sigev_notify = SIGEV_THREAD_ID;   /* other threads of a body's libraries must not get it */
         ev.sigev_signo = signo;
         ev._sigev_un._tid = syscall(SYS_gettid);
-        return timer_create(CLOCK_MONOTONIC, &ev, &emu_timer);
+        return emu_syscall(SYS_timer_create, CLOCK_MONOTONIC, (long)&ev, (long)&emu_timer, 0, 0, 0);
     }
+    /* At the next multiple of ns, where the host's own tick is, too: one timer interrupt for it and for all CPUs. */
     static void emu_start_timer(long ns)
     {
-        struct itimerspec t = { { 0, 0 }, { ns / 1000000000L, ns % 1000000000L } };
-        timer_settime(emu_timer, 0, &t, 0);
+        struct itimerspec t = { { 0, 0 }, { 0, 0 } };
+        struct timespec now;
+        long at;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        at = now.tv_sec * 1000000000L + now.tv_nsec;
+        at += ns - at % ns;
+        t.it_value.tv_sec = at / 1000000000L;
+        t.it_value.tv_nsec = at % 1000000000L;
+        emu_syscall(SYS_timer_settime, emu_timer, TIMER_ABSTIME, (long)&t, 0, 0, 0);
     }
     #endif
     """
@@ -95,7 +113,8 @@ cdef extern from * nogil:
 
 cdef long take_free_token(processor *me) noexcept nogil
 cdef bint grant_to(long cpu, long token) noexcept nogil
-cdef long next_waiter(long after) noexcept nogil
+cdef long waiter_for(unsigned long *mask, long first, long token) noexcept nogil
+cdef long next_waiter(long after, long token) noexcept nogil
 cdef void pass_on(processor *me, long token) noexcept nogil
 cdef void start_slice(processor *me, long token) noexcept nogil
 cdef long wait_for_token(processor *me, bint urgent) noexcept nogil

@@ -14,7 +14,7 @@ from cython.cimports.ipc.atomic import (
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import clear_bit, next_bit, set_bit
 from cython.cimports.ipc.host import futex_wait, futex_wake
-from cython.cimports.ipc.interrupt import INTERRUPT_SIGNAL, serve_pending
+from cython.cimports.ipc.interrupt import TIMER_SIGNAL, serve_pending
 from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, wake_cpu
 from cython.cimports.ipc.processor import WAIT_BROADCAST, WAIT_NONE, WAIT_SLOT, processor_of
 from cython.cimports.ipc.trace import EV_PAUSE, EV_RESUME, EV_SLOT_GIVEN, EV_SLOT_TAKEN, trace
@@ -26,9 +26,9 @@ PAUSE_NS = cython.declare(cython.long, 2_000_000)
 
 
 def take_free_token(me):
-    """A free token, the CPU's home core's first; -1 when all are held."""
+    """A free token, the CPU's home core's first, and no other if it is pinned there; -1 when all are held."""
     g = the_gate()
-    for i in range(g.tokens):
+    for i in range(1 if g.pinned else g.tokens):
         t = (me.id + i) % g.tokens
         if read_once(cython.address(g.token[t])) == 0 and cmpxchg(cython.address(g.token[t]), 0, me.id + 1) == 0:
             return t
@@ -48,14 +48,23 @@ def grant_to(cpu, token):
     return True
 
 
-def next_waiter(after):
-    """The next CPU to run: urgent ones first, then round robin after `after`; -1 when nobody waits."""
+def waiter_for(mask, first, token):
+    """The first CPU of the mask, from `first` on, that may hold the token; -1 for none."""
     g = the_gate()
-    cpu = next_bit(g.urgent.bits, 0)
+    cpu: cython.long = next_bit(mask, first)
+    while g.pinned and cpu >= 0 and cpu % g.tokens != token:
+        cpu = next_bit(mask, cpu + 1)
+    return cpu
+
+
+def next_waiter(after, token):
+    """The next CPU to hold the token: urgent ones first, then round robin after `after`; -1 when nobody waits."""
+    g = the_gate()
+    cpu = waiter_for(g.urgent.bits, 0, token)
     if cpu < 0:
-        cpu = next_bit(g.want.bits, after + 1)
+        cpu = waiter_for(g.want.bits, after + 1, token)
     if cpu < 0:
-        cpu = next_bit(g.want.bits, 0)
+        cpu = waiter_for(g.want.bits, 0, token)
     return cpu
 
 
@@ -63,14 +72,14 @@ def pass_on(me, token):
     """Hand the token to the next waiter, or free it; then look again, for one may have come meanwhile."""
     g = the_gate()
     while True:
-        cpu = next_waiter(me.id)
+        cpu = next_waiter(me.id, token)
         while cpu >= 0:
             if grant_to(cpu, token):
                 return
-            cpu = next_waiter(me.id)
+            cpu = next_waiter(me.id, token)
         write_once(cython.address(g.token[token]), 0)
         smp_mb()
-        if next_waiter(me.id) < 0 or cmpxchg(cython.address(g.token[token]), 0, me.id + 1) != 0:
+        if next_waiter(me.id, token) < 0 or cmpxchg(cython.address(g.token[token]), 0, me.id + 1) != 0:
             return
 
 
@@ -141,7 +150,7 @@ def gate_stop(me):
     g = the_gate()
     if me.slot < 0:
         return
-    if g.on == 0 or next_waiter(me.id) < 0:
+    if g.on == 0 or next_waiter(me.id, me.slot) < 0:
         me.slot_since = get_cycles()
         return
     gate_leave(me)
@@ -163,6 +172,7 @@ def gate_pause(me):
         else:
             futex_wait(cython.cast(cython.p_int, cython.address(g.broadcast)), generation, PAUSE_NS)
     me.in_interrupt -= 1
+    arm_timer_if_due(me)  # a tick that came meanwhile was no outermost interrupt
     trace(EV_RESUME, generation)
     me.waiting_for = reason
 
@@ -211,23 +221,25 @@ def arm_timer(me):
     start_timer(the_gate().tick_ns)
 
 
+def arm_timer_if_due(me):
+    if me.timer_due:
+        me.timer_due = 0
+        arm_timer(me)
+
+
 def setup_timer():
-    return make_timer(INTERRUPT_SIGNAL())
+    return make_timer(TIMER_SIGNAL())
 
 
-def timer_interrupt(me, vectors):
-    if me.slot < 0:
-        return
-    if get_cycles() - me.slot_since >= the_gate().slice_cycles:
-        me.need_resched |= SLICE_OVER
-    arm_timer(me)
+def configure(on: bool, tokens: int, hz: int, slice_cycles: int, closed: bool, pinned: bool) -> None:
+    """Set up the gate, before the fork.
 
-
-def configure(on: bool, tokens: int, hz: int, slice_cycles: int, closed: bool) -> None:
-    """Set up the gate, before the fork. tokens: host cores allowed; hz: ticks per second, 0 for none."""
+    tokens: host cores allowed; hz: ticks per second, 0 for none; pinned: CPU i stays on core i modulo their number.
+    """
     g = the_gate()
     g.on = on
     g.tokens = min(tokens, MAX_TOKENS)
     g.closed_form = closed
+    g.pinned = pinned
     g.tick_ns = 1_000_000_000 // hz if hz else 0
     g.slice_cycles = slice_cycles

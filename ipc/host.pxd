@@ -1,4 +1,5 @@
 # What is asked of the host's kernel, as bare system calls: usable in a signal handler and without the GIL.
+from ipc.syscall cimport host_syscall
 
 cdef extern from * nogil:
     """
@@ -25,36 +26,30 @@ cdef extern from * nogil:
     static inline int emu_futex_wait(volatile int *word, int value, long timeout_ns)
     {
         struct timespec ts = { timeout_ns / 1000000000L, timeout_ns % 1000000000L };
-        return syscall(SYS_futex, word, FUTEX_WAIT, value, timeout_ns < 0 ? 0 : &ts, 0, 0) ? errno : 0;
+        return -emu_syscall(SYS_futex, (long)word, FUTEX_WAIT, value, timeout_ns < 0 ? 0 : (long)&ts, 0, 0);
     }
-    static inline int emu_futex_wait_bits(volatile int *word, int value, unsigned bits, long timeout_ns)
-    {
-        struct timespec now, *until = 0;
-        if (timeout_ns >= 0) {
-            clock_gettime(CLOCK_MONOTONIC, &now);
-            now.tv_sec += (now.tv_nsec + timeout_ns) / 1000000000L;
-            now.tv_nsec = (now.tv_nsec + timeout_ns) % 1000000000L;
-            until = &now;
-        }
-        return syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, until, 0, bits) ? errno : 0;
-    }
+    static inline int emu_futex_wait_bits(volatile int *word, int value, unsigned bits)
+    { return -emu_syscall(SYS_futex, (long)word, FUTEX_WAIT_BITSET, value, 0, 0, bits); }
     static inline int emu_futex_wake(volatile int *word, int many)
-    { return syscall(SYS_futex, word, FUTEX_WAKE, many, 0, 0, 0); }
+    { return emu_syscall(SYS_futex, (long)word, FUTEX_WAKE, many, 0, 0, 0); }
     static inline int emu_futex_wake_bits(volatile int *word, int many, unsigned bits)
-    { return syscall(SYS_futex, word, FUTEX_WAKE_BITSET, many, 0, 0, bits); }
-    static inline int emu_tgkill(int pid, int signo)
-    { return syscall(SYS_tgkill, pid, pid, signo) ? errno : 0; }
+    { return emu_syscall(SYS_futex, (long)word, FUTEX_WAKE_BITSET, many, 0, 0, bits); }
+    static inline int emu_tgkill(int pid, int signo) { return -emu_syscall(SYS_tgkill, pid, pid, signo, 0, 0, 0); }
     /* Without siginfo a real-time signal that finds no queue entry is still delivered (it merges). */
-    static inline int emu_kill(int pid, int signo) { return syscall(SYS_kill, pid, signo) ? errno : 0; }
+    static inline int emu_kill(int pid, int signo) { return -emu_syscall(SYS_kill, pid, signo, 0, 0, 0, 0); }
     static inline int emu_reserve(int fd, long offset, long length)
-    { return syscall(SYS_fallocate, fd, 0, offset, length) ? errno : 0; }
+    { return -emu_syscall(SYS_fallocate, fd, 0, offset, length, 0, 0); }
     static inline long emu_monotonic(void)
     { struct timespec t; clock_gettime(CLOCK_MONOTONIC_RAW, &t); return t.tv_sec * 1000000000L + t.tv_nsec; }
-    static inline int emu_set_fifo(int pid, int priority)
+    static inline int emu_set_policy(int pid, int policy, int priority)
     {
         struct sched_param p = { .sched_priority = priority };
-        return sched_setscheduler(pid, priority ? SCHED_FIFO : SCHED_OTHER, &p) ? errno : 0;
+        return -emu_syscall(SYS_sched_setscheduler, pid, policy, (long)&p, 0, 0, 0);
     }
+    static inline int emu_set_fifo(int pid, int priority)
+    { return emu_set_policy(pid, priority ? SCHED_FIFO : SCHED_OTHER, priority); }
+    /* A process that does not preempt whoever wakes it. */
+    static inline int emu_set_batch(int pid) { return emu_set_policy(pid, SCHED_BATCH, 0); }
     static inline int emu_get_errno(void) { return errno; }
     static inline void emu_set_errno(int e) { errno = e; }
     /* Pin to the n-th allowed core (modulo their number). */
@@ -73,7 +68,7 @@ cdef extern from * nogil:
     """
     int EAGAIN, EINTR, ETIMEDOUT, EPERM, ESRCH
     int futex_wait "emu_futex_wait"(int *word, int value, long timeout_ns)
-    int futex_wait_bits "emu_futex_wait_bits"(int *word, int value, unsigned int bits, long timeout_ns)
+    int futex_wait_bits "emu_futex_wait_bits"(int *word, int value, unsigned int bits)
     int futex_wake "emu_futex_wake"(int *word, int many)
     int futex_wake_bits "emu_futex_wake_bits"(int *word, int many, unsigned int bits)
     int tgkill "emu_tgkill"(int pid, int signo)
@@ -81,6 +76,7 @@ cdef extern from * nogil:
     int reserve "emu_reserve"(int fd, long offset, long length)
     long monotonic_ns "emu_monotonic"()
     int set_fifo "emu_set_fifo"(int pid, int priority)
+    int set_batch "emu_set_batch"(int pid)
     int get_errno "emu_get_errno"()
     void set_errno "emu_set_errno"(int e)
     int pin_to_core "emu_pin"(int pid, int n)

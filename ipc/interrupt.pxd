@@ -16,8 +16,10 @@ cdef extern from * nogil:
     """
     #include <signal.h>
     #define EMU_SIGNAL() (SIGRTMIN + 3)
+    #define EMU_TIMER_SIGNAL() (SIGRTMIN + 4)    /* the higher number: of both, the interrupt's is delivered first */
     """
     int INTERRUPT_SIGNAL "EMU_SIGNAL"()
+    int TIMER_SIGNAL "EMU_TIMER_SIGNAL"()
 
 cdef void raise_vector(processor *target, long vector) noexcept nogil
 cdef void raise_mask(unsigned long *mask, long vector) noexcept nogil     # clears from mask what was merged
@@ -84,9 +86,10 @@ cdef extern from * nogil:
         void (*sa_sigaction)(int, siginfo_t *, void *) noexcept nogil
         sigset_t sa_mask
         int sa_flags
-    int SI_TIMER, SI_MESGQ, SA_SIGINFO, SA_RESTART, SA_NODEFER
+    int SI_MESGQ, SA_SIGINFO, SA_RESTART, SA_NODEFER
     int sigaction(int signo, const sigaction_t *new, sigaction_t *old)
     int sigemptyset(sigset_t *s)
+    int sigaddset(sigset_t *s, int signo)
     int vector_index "__builtin_ctzl"(long vector)
 
 cdef void on_signal(int signo, siginfo_t *info, void *context) noexcept nogil

@@ -4,9 +4,9 @@ import cython
 from cython.cimports.ipc.atomic import atomic_fetch_add, atomic_fetch_or, xchg
 from cython.cimports.ipc.boost import LOWER_LATER, boost_lower
 from cython.cimports.ipc.cpumask import next_bit
-from cython.cimports.ipc.gate import gate_exit_check
+from cython.cimports.ipc.gate import arm_timer_if_due, gate_exit_check
 from cython.cimports.ipc.host import get_errno, set_errno
-from cython.cimports.ipc.processor import NR_VECTORS, TIMER_VECTOR, private, processor_of
+from cython.cimports.ipc.processor import MODE_IDLE, NR_VECTORS, TIMER_VECTOR, private, processor_of
 from cython.cimports.ipc.trace import EV_IPI_ENTRY, EV_IPI_EXIT, EV_IPI_MERGED, EV_IPI_RAISE, trace
 
 if not cython.compiled:
@@ -97,33 +97,45 @@ def take_interrupts(me):
 
 
 def leave_interrupt(me):
-    """The outermost interrupt's exit: lower a boosted priority, wait out a broadcast, then the kernel's own work."""
+    """The outermost interrupt's exit: lower a boosted priority, for others wait for this host core; ask for the next
+    tick; wait out a broadcast; then the kernel's own work."""
     if me.boost != 0:
         boost_lower(me)
+    if me.timer_due:
+        arm_timer_if_due(me)
     gate_exit_check(me)
-    private().exit_interrupt()
+    if me.mode != MODE_IDLE:
+        saved = get_errno()
+        private().exit_interrupt()
+        set_errno(saved)
 
 
 def on_signal(signo, info, context):
-    """The one signal handler. It touches shared memory only, takes no lock, and leaves errno as it was."""
-    saved = get_errno()
+    """The handler of both signals. It touches shared memory only, takes no lock, and leaves errno as it was: its own
+    system calls do not set it (ipc/syscall), and what leave_interrupt() runs besides is put back there."""
     me = this_processor()
-    if info.si_code == SI_TIMER:
+    if signo == TIMER_SIGNAL():
         me.timer_armed = 0
         atomic_fetch_or(cython.address(me.pending), TIMER_VECTOR)
         me.irqs.raised[vector_index(TIMER_VECTOR)] += 1
-    private().signalled(me, info.si_code == SI_MESGQ)
+    if private().signalled != cython.NULL:
+        private().signalled(me, info.si_code == SI_MESGQ)
     if me.irq_off == 0:
         take_interrupts(me)
     elif me.boost != 0:
         atomic_fetch_or(cython.address(me.pending), LOWER_LATER)
-    set_errno(saved)
 
 
 def install_handler():
-    """SA_NODEFER, because a CPU that is stopped inside its timer interrupt answers others from there."""
+    """SA_NODEFER, because a CPU that is stopped inside its timer interrupt answers others from there.
+
+    The timer's signal waits while an interrupt is served: a process that the host has not run for a tick has both
+    pending, and would be given both frames before it can answer. Work on the way out lets it in again.
+    """
     action: sigaction_t
     sigemptyset(cython.address(action.sa_mask))
     action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER
     action.sa_sigaction = on_signal
-    return sigaction(INTERRUPT_SIGNAL(), cython.address(action), cython.NULL)
+    failed = sigaction(TIMER_SIGNAL(), cython.address(action), cython.NULL)
+    sigaddset(cython.address(action.sa_mask), TIMER_SIGNAL())
+    return sigaction(INTERRUPT_SIGNAL(), cython.address(action), cython.NULL) or failed

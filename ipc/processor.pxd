@@ -51,26 +51,27 @@ cdef struct processor:
     vint mode
     vint need_resched
     int in_interrupt              # depth of interrupts in service
-    int pid
-    long idle                     # 1 from before the last look at `pending` to after the wake-up
+    int _pad0[3]
     long blocked                  # the interrupt signal is blocked: the CPU is about to idle
     void *ring                    # struct event_ring of ipc/trace, or NULL
     void *lock_stats              # struct lock_stat[NR_LOCK_CLASSES] of ipc/lock
-    # Written by others.
+    # Written by others, or read by who rings: one line to fetch for an interrupt.
     vlong pending                 # vectors raised and not yet taken
     vint event                    # futex word: changes when a waiter must look again
     vint sleeping                 # somebody sleeps on `event`
     vint dead
     int mq                        # mqueue: descriptor of this CPU's queue
-    int _pad1[2]
-    long _pad2[4]
+    int pid
+    vint boost                    # ipc/boost: state of the priority handshake
+    long idle                     # 1 from before the last look at `pending` to after the wake-up
+    long _pad2[3]
     # The gate (ipc/gate).
     vlong want                    # GATE_NONE, GATE_WANTS, or GATE_GRANTED + token
     long slot                     # token held, or -1
     long slot_since               # cycles
     vint sending                  # a sender never pauses
-    vint boost                    # ipc/boost: state of the priority handshake
     vint timer_armed
+    int timer_due                 # a tick was handled: the next one is asked for on the way out
     int _pad3[1]
     long gate_moves               # times the slot changed hands to this CPU
     long _pad4[2]
@@ -99,7 +100,7 @@ cdef struct private_page:
     void (*idle_begin)(processor *me) noexcept nogil       # from here on no interrupt is lost ...
     void (*idle_wait)(processor *me) noexcept nogil        # ... until this returns because of one
     void (*idle_end)(processor *me) noexcept nogil
-    void (*signalled)(processor *me, bint from_queue) noexcept nogil     # in the handler, before anything is taken
+    void (*signalled)(processor *me, bint from_queue) noexcept nogil     # in the handler, before anything is taken; or NULL
     void (*overdue)(processor *target) noexcept nogil      # a request has been pending there for longer than it should
     long overdue_ns
 

@@ -49,26 +49,6 @@ def repoke(target):
     private().ring(target)
 
 
-def no_signal_work(me, from_queue):
-    pass
-
-
-def block_interrupt_signal(me):
-    if me.blocked == 0:
-        mask_interrupts(SIG_BLOCK)
-        me.blocked = 1
-
-
-def unblock_interrupt_signal(me):
-    if me.blocked:
-        me.blocked = 0
-        mask_interrupts(SIG_UNBLOCK)
-
-
-def wait_for_signal():
-    suspend_for_interrupt()
-
-
 def select(name: str, poll_limit_ns: int) -> None:
     """Choose the transport of this machine, before the fork. poll_limit_ns: doorbell's --poll-limit."""
     private().overdue_ns = 1_000_000_000

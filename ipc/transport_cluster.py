@@ -68,7 +68,7 @@ def idle_begin(me):
 
 def idle_wait(me):
     word = cython.cast(cython.p_int, cython.address(cluster_of(me.id).word))
-    futex_wait_bits(word, cython.cast(cython.int, me.blocked), bit_of(me.id), -1)
+    futex_wait_bits(word, cython.cast(cython.int, me.blocked), bit_of(me.id))
 
 
 def idle_end(me):

@@ -1,4 +1,5 @@
 from ipc.processor cimport processor
+from ipc.syscall cimport host_syscall
 
 cdef extern from * nogil:
     """
@@ -6,27 +7,28 @@ cdef extern from * nogil:
     #define EMU_MQUEUE
     #include <mqueue.h>
     #include <signal.h>
+    #include <time.h>
     static const struct timespec emu_long_ago;
     static inline int emu_mq_send(int mq)
-    { char c = 0; return mq_timedsend(mq, &c, 1, 0, &emu_long_ago); }
-    static inline int emu_mq_take(int mq)
-    { char c[8]; return mq_timedreceive(mq, c, sizeof c, 0, &emu_long_ago); }
-    static inline int emu_mq_wait(int mq) { char c[8]; return mq_receive(mq, c, sizeof c, 0); }
+    { char c = 0; return emu_syscall(SYS_mq_timedsend, mq, (long)&c, 1, 0, (long)&emu_long_ago, 0); }
+    static inline int emu_mq_receive(int mq, const struct timespec *until)
+    { char c[8]; return emu_syscall(SYS_mq_timedreceive, mq, (long)c, sizeof c, 0, (long)until, 0); }
+    static inline int emu_mq_take(int mq) { return emu_mq_receive(mq, &emu_long_ago); }
+    static inline int emu_mq_wait(int mq) { return emu_mq_receive(mq, 0); }
     static inline int emu_mq_wait_for(int mq, long ns)
     {
-        char c[8];
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_sec += (until.tv_nsec + ns) / 1000000000L;
         until.tv_nsec = (until.tv_nsec + ns) % 1000000000L;
-        return mq_timedreceive(mq, c, sizeof c, 0, &until);
+        return emu_mq_receive(mq, &until);
     }
     static inline int emu_mq_arm(int mq, int signo)
     {
         struct sigevent ev = { 0 };
         ev.sigev_notify = SIGEV_SIGNAL;
         ev.sigev_signo = signo;
-        return mq_notify(mq, &ev);
+        return emu_syscall(SYS_mq_notify, mq, (long)&ev, 0, 0, 0, 0);
     }
     #endif
     """

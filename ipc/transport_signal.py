@@ -8,12 +8,11 @@ import cython
 from cython.cimports.ipc.processor import private
 from cython.cimports.ipc.transport import (
     block_interrupt_signal,
-    no_signal_work,
     repoke,
     ring_in_order,
     send_signal,
+    suspend_for_interrupt,
     unblock_interrupt_signal,
-    wait_for_signal,
 )
 
 if not cython.compiled:
@@ -26,7 +25,7 @@ def idle_begin(me):
 
 
 def idle_wait(me):
-    wait_for_signal()
+    suspend_for_interrupt()
 
 
 def idle_end(me):
@@ -41,5 +40,5 @@ def use():
     ops.idle_begin = idle_begin
     ops.idle_wait = idle_wait
     ops.idle_end = idle_end
-    ops.signalled = no_signal_work
+    ops.signalled = cython.NULL
     ops.overdue = repoke

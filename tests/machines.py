@@ -34,7 +34,6 @@ SLACK = float(os.environ.get("EMU_TEST_SLACK", "1"))
 SPIN, MUTEX, READ, WRITE, NO_LOCK = range(5)
 IRQ_OFF, PREEMPT_OFF, BOTH_OFF = range(3)
 TRANSPORTS = ("signal", "mqueue", "cluster", "doorbell")
-SCHED_OTHER = 0
 
 
 class Stuck(AssertionError):
@@ -313,7 +312,7 @@ class Rig(Machine):
         yield from gate_violations(self.cpus)
         yield from lock_statistics_violations()
         for cpu, pid in enumerate(self.coordinator.pids):
-            if pid and os.sched_getscheduler(pid) != SCHED_OTHER:
+            if pid and os.sched_getscheduler(pid) == os.SCHED_FIFO:
                 yield f"boost: CPU {cpu} is left SCHED_FIFO"
 
 

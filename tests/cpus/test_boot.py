@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from cpus import boot, status
+from emu.coordinator import boost_possible
 from emu.errors import UsageError
 from emu.machine import WorkloadError
 from tests.machines import TRANSPORTS, Rig, Words, gone, leftovers
@@ -46,6 +48,14 @@ class TestProcesses:
     def test_one_thread_each(self) -> None:
         with Rig(3) as rig:
             assert [status_line(pid, "Threads") for pid in rig.pids] == ["1", "1", "1"]
+
+    @pytest.mark.parametrize(("boost", "policy"), [("off", os.SCHED_BATCH), ("on", os.SCHED_OTHER)])
+    def test_a_woken_cpu_does_not_preempt_its_waker(self, boost: str, policy: int) -> None:
+        if boost == "on" and not boost_possible():
+            pytest.skip("boosting needs CAP_SYS_NICE")
+        with Rig(3, gate="off", boost=boost) as rig:
+            assert rig.kick_all_cpus_sync() == 2
+            assert [os.sched_getscheduler(pid) for pid in rig.pids] == [policy] * 3
 
     def test_idle_cpus_use_no_time(self) -> None:
         """No polling: an idle CPU is not switched to."""
@@ -142,6 +152,26 @@ def kick_others(cpu: Any, times: int) -> int:
     return times
 
 
+def kick_or_keep_errno(cpu: Any, word: int) -> int:
+    """CPU 0 interrupts the other until it says so: that one computes and returns the errno that it had set before."""
+    from cpus import selftest
+
+    if cpu.id == 0:
+        while not selftest.peek(word):
+            cpu.kick_all_cpus_sync()
+        return 0
+    location = ctypes.CDLL(None).__errno_location
+    location.restype = ctypes.POINTER(ctypes.c_int)
+    errno = location()
+    taken = status.interrupts(cpu.id)["taken"]
+    errno[0] = 77
+    while sum(status.interrupts(cpu.id)["taken"][:2]) < sum(taken[:2]) + 100:
+        pass
+    found = int(errno[0])
+    selftest.poke(word, 1)
+    return found
+
+
 def unserialisable(cpu: Any) -> object:
     return object()
 
@@ -167,6 +197,7 @@ BODIES = [
     big_answer,
     leave,
     print_and_count,
+    kick_or_keep_errno,
 ]
 
 
@@ -220,6 +251,13 @@ class TestBodies:
             with pytest.raises(WorkloadError):
                 rig.run(body, on=1)
             assert rig.run(where_am_i, on=1)[0][0] == 1
+
+    @pytest.mark.parametrize("ipi", TRANSPORTS)
+    def test_an_interrupt_leaves_errno_as_it_was(self, ipi: str) -> None:
+        """With mqueue each drain of the queue ends in EAGAIN."""
+        with Rig(2, ipi=ipi, bodies=BODIES) as rig:
+            done = Words(1)
+            assert rig.run(kick_or_keep_errno, word=done.address) == [0, 77]
 
     def test_large_parameters_and_answers(self) -> None:
         with Rig(2, bodies=BODIES) as rig:

@@ -13,7 +13,7 @@ pytestmark = needs_boost
 
 
 def left_raised(rig: Rig) -> list[int]:
-    return [cpu for cpu, pid in enumerate(rig.pids) if os.sched_getscheduler(pid) != os.SCHED_OTHER]
+    return [cpu for cpu, pid in enumerate(rig.pids) if os.sched_getscheduler(pid) == os.SCHED_FIFO]
 
 
 @pytest.mark.parametrize("ipi", TRANSPORTS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from cpus import selftest, selftest_kernel, status
@@ -47,6 +49,39 @@ def test_no_more_than_its_tokens(ipi: str, kicks: int) -> None:
         assert looks > 0
         assert [rig.task(t)["without_slot"] for t in programs] == [0] * 8
         assert all(status.interrupts(cpu)["gate_moves"] > 0 for cpu in range(8))
+
+
+def test_ticks_go_on_after_closed_gates() -> None:
+    """A tick that comes while a CPU waits for a broadcast's end asks for the next one, or its slice would never end."""
+    with Rig(6, gate="on", slice_ms=1.0) as rig:
+        stop = Words(1)
+        programs = tasks(rig, stop)
+        for _ in range(300):
+            assert rig.kick_all_cpus_sync(on="coordinator") == 6
+        for _ in range(3):
+            before = [status.interrupts(cpu)["gate_moves"] for cpu in range(6)]
+            rig.wait_for(
+                lambda was=before: all(status.interrupts(cpu)["gate_moves"] > was[cpu] for cpu in range(6)),
+                "everybody to have had a turn",
+            )
+        end(rig, stop, programs)
+
+
+def test_a_pinned_machines_tokens_stay_on_their_cores() -> None:
+    """Token t is host core t: a CPU pinned elsewhere never holds it, and everybody has a turn."""
+    with Rig(6, gate="on", pin=True, slice_ms=1.0) as rig:
+        tokens = selftest_kernel.gate_state()["tokens"]
+        stop, held = Words(1), set()
+        programs = tasks(rig, stop)
+        rig.wait_for(
+            lambda: held.update((cpu, status.status(cpu)["slot"]) for cpu in range(6))
+            or {cpu for cpu, slot in held if slot >= 0} == set(range(6)),
+            "everybody to have had a turn",
+        )
+        end(rig, stop, programs)
+        assert {(cpu, slot) for cpu, slot in held if slot >= 0} == {(cpu, cpu % tokens) for cpu in range(6)}
+        cores = sorted(os.sched_getaffinity(0))
+        assert [os.sched_getaffinity(pid) for pid in rig.pids] == [{cores[cpu % len(cores)]} for cpu in range(6)]
 
 
 def test_planted_second_holder_is_seen() -> None:

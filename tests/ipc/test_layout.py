@@ -15,9 +15,9 @@ BASE = CONSTANTS["SEGMENT_BASE"]
 
 # Written by the owner only; by others; by the gate; read by the supervisor.
 PROCESSOR_GROUPS = [
-    ("id", "irq_off", "preempt_count", "mode", "need_resched", "in_interrupt", "pid", "idle", "blocked", "ring"),
-    ("pending", "event", "sleeping", "dead", "mq"),
-    ("want", "slot", "slot_since", "sending", "boost", "timer_armed", "gate_moves"),
+    ("id", "irq_off", "preempt_count", "mode", "need_resched", "in_interrupt", "blocked", "ring"),
+    ("pending", "event", "sleeping", "dead", "mq", "pid", "boost", "idle"),
+    ("want", "slot", "slot_since", "sending", "timer_armed", "gate_moves"),
     ("waiting_for", "held_count", "waiting_since", "waiting_on", "heartbeat", "dynticks"),
     ("held",),
 ]
