@@ -24,6 +24,9 @@ NOTHING, SELF, ONE, ONE_TIMED, NO_WAIT, MANY, MASK, LOCK = range(8)  # DO_NOTHIN
 PURE, IRQ_OFF, POLL = range(3)  # BUSY_*
 COORDINATOR = "coordinator"
 MAX_ROUNDS = 100_000
+# Between two calls: the target is asleep again, or out of the handler of the last one.
+SINGLE_GAP_US = 20
+BROADCAST_GAP_US = 2000
 START_SECONDS = 30.0
 
 

@@ -15,8 +15,6 @@ PAIR, MANY = "pair", "many"
 PARKED = None
 ROUNDS = {PAIR: 1000, MANY: 50}
 WARM_UP = {PAIR: 200, MANY: 10}
-PARKED_GAP_US = 20  # as in the floor: the target must be asleep again
-BROADCAST_GAP_US = 2000
 
 RUNNING_FLOOR = {"signal": "single-busy", "mqueue": "single-mq", "cluster": "single-busy", "doorbell": "poll"}
 PARKED_FLOOR = {
@@ -47,6 +45,13 @@ class Test:
     def busy_with(self, ipi: str) -> int | None:
         """What the targets do: a doorbell is heard by who polls; a pure loop would wait for the fallback signal."""
         return blocks.POLL if ipi == "doorbell" and self.busy == blocks.PURE else self.busy
+
+    @property
+    def gap_us(self) -> int:
+        """Between two calls, ours and the floor's."""
+        if self.machine == MANY:
+            return blocks.BROADCAST_GAP_US
+        return blocks.SINGLE_GAP_US if self.action == blocks.ONE else 0
 
     def called(self, targets: int, sender: int | str) -> int:
         """How many CPUs a call interrupts."""
@@ -97,8 +102,6 @@ class Test:
     ) -> blocks.Block:
         """One block of ours."""
         first = 1 if sender == 0 else 0
-        parked_single = self.machine == PAIR and self.busy is PARKED and self.action == blocks.ONE
-        gap_us = BROADCAST_GAP_US if self.machine == MANY else PARKED_GAP_US if parked_single else 0
         with contextlib.ExitStack() as stack:
             if (kind := self.busy_with(ipi)) is not PARKED:
                 stack.enter_context(bench.busy(first, targets, kind))
@@ -108,17 +111,17 @@ class Test:
                 on=sender,
                 target=first,
                 warm_up=WARM_UP[self.machine],
-                gap_us=gap_us,
+                gap_us=self.gap_us,
                 spin=self.machine == PAIR,
             )
 
     def floor_block(self, floor: Floor, mode: str, targets: int, rounds: int) -> Times:
         """One block of the floor, with the same gaps and rounds."""
         if self.machine == MANY:
-            return blocks.floor_times(floor.ask(mode, targets, rounds=rounds, gap_us=BROADCAST_GAP_US))
+            return blocks.floor_times(floor.ask(mode, targets, rounds=rounds, gap_us=self.gap_us))
         if mode.startswith("broadcast"):
-            return blocks.floor_times(floor.ask(mode, 1, "spin", rounds=rounds, gap_us=PARKED_GAP_US))
-        return blocks.floor_times(floor.ask(mode, rounds=rounds))
+            return blocks.floor_times(floor.ask(mode, 1, "spin", rounds=rounds, gap_us=self.gap_us))
+        return blocks.floor_times(floor.ask(mode, rounds=rounds, gap_us=self.gap_us))
 
     def norov_line(
         self, bench: Bench, last: blocks.Block, ipi: str, rounds: int, sender: int | str, targets: int

@@ -115,7 +115,8 @@ def run(ctx: RunContext, args: argparse.Namespace) -> dict[str, Any]:
 def _transport(
     ctx: RunContext, args: argparse.Namespace, ipi: str, tests: list[Test], floor: Floor
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one transport: singles on two pinned CPUs, broadcasts on a machine of each size."""
+    """The rows of one transport: singles on two CPUs, broadcasts on a machine of each size; pinned, as the floor's."""
+    pin = ctx.config.pin is not False
     machines: list[tuple[int, list[Test]]] = [(1, [test for test in tests if test.machine == PAIR])]
     machines += [(size, [test for test in tests if test.machine != PAIR]) for size in _sizes(ctx.config, args)]
     for targets, chosen in machines:
@@ -124,7 +125,7 @@ def _transport(
         pair = chosen[0].machine == PAIR
         sender: int | str = 0 if pair or args.sender == "cpu0" else blocks.COORDINATOR
         try:
-            with ctx.boot(ipi=ipi, nodes=1, cpus=targets + (sender == 0)) as machine:
+            with ctx.boot(ipi=ipi, nodes=1, cpus=targets + (sender == 0), pin=pin) as machine:
                 bench = blocks.Bench(machine)
                 for test in chosen:
                     if ctx.interrupted:

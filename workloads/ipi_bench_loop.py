@@ -23,7 +23,7 @@ from cython.cimports.cpus.smp import (
     smp_call_function_many,
     smp_call_function_single,
 )
-from cython.cimports.ipc.atomic import atomic_fetch_add, barrier, read_once, spin_pause, write_once
+from cython.cimports.ipc.atomic import atomic_fetch_add, barrier, read_once, write_once
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import cpumask_clear, cpumask_set_cpu, cpumask_test_cpu
 from cython.cimports.ipc.host import getpid
@@ -92,8 +92,7 @@ def wait_between(gap_us, spin):
         return
     me = cython.address(this_cpu().hw)
     until = get_cycles() + gap_us * segment().cycles_per_us
-    while get_cycles() < until:
-        spin_pause()
+    while get_cycles() < until:  # as the floor waits; a virtual host punishes long loops of PAUSE
         poll_interrupts(me)
 
 

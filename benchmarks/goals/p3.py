@@ -9,7 +9,7 @@ from goals.base import Check, Item, NotMeasurableError, Settings
 from goals.ipi import broadcast, checks
 
 TITLE = "a broadcast to busy CPUs on fewer cores: gated against the parked floor, boosted against the boosted one"
-ROUNDS = {32: 30, 128: 20, 512: 15}
+ROUNDS = {32: 100, 128: 40, 512: 15}
 
 
 def gated(targets: int, settings: Settings) -> list[Check]:
