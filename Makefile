@@ -50,7 +50,7 @@ stress: setup ## random operations under faults: emu stress
 	$(BIN)/emu stress $(ARGS)
 
 soak: setup ## the tests that run for hours
-	$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+	$(BIN)/python -m pytest -m soak --timeout 0 -o faulthandler_timeout=0 $(ARGS)
 
 docs: setup ## what of docs/ is made of the program: counters.md
 	$(BIN)/emu explain --markdown > docs/counters.md
