@@ -428,9 +428,8 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
-def run_workload(name: str, *args: str, seconds: float) -> subprocess.CompletedProcess[str]:
-    """`emu run NAME ARGS...` in a process of its own: a run owns the signals of its process."""
-    command = [sys.executable, "-m", "emu", "run", name, *args]
+def run_command(command: list[str], seconds: float, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, in at most so many seconds; its output is text."""
     return subprocess.run(
         command,
         cwd=ROOT,
@@ -439,21 +438,18 @@ def run_workload(name: str, *args: str, seconds: float) -> subprocess.CompletedP
         text=True,
         timeout=seconds * SLACK,
         check=False,
+        **options,
     )
+
+
+def run_workload(name: str, *args: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """`emu run NAME ARGS...` in a process of its own: a run owns the signals of its process."""
+    return run_command([sys.executable, "-m", "emu", "run", name, *args], seconds)
 
 
 def run_program(name: str, *args: object, seconds: float = 30.0, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a function in a process of its own; its output is text."""
-    return subprocess.run(
-        program(name, *args),
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=seconds * SLACK,
-        check=False,
-        **options,
-    )
+    """Run a function in a process of its own."""
+    return run_command(program(name, *args), seconds, **options)
 
 
 @contextlib.contextmanager

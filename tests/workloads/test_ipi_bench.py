@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.machines import ROOT, may_boost
-
-TRANSPORTS = ("signal", "mqueue", "cluster", "doorbell")
+from tests.machines import TRANSPORTS, may_boost, run_workload
 
 
 def emu(*argv: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "emu", "run", "ipi-bench", "--json", "-q", "--no-record", "--no-probe", *argv]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=110)
+    done = run_workload("ipi-bench", "--json", "-q", "--no-record", "--no-probe", *argv, seconds=110)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
