@@ -1,4 +1,5 @@
 # Boot, body runs and death of CPU processes.
+from ipc.interrupt cimport INTERRUPT_SIGNAL, TIMER_SIGNAL
 from ipc.processor cimport processor
 from cpus.cpu cimport cpu
 
@@ -25,8 +26,8 @@ cdef extern from * nogil:
         /* The coordinator holds signals back while it forks; only interrupts and ticks stay so, until we are ready. */
         sigset_t all;
         sigfillset(&all);
-        sigdelset(&all, SIGRTMIN + 3);
-        sigdelset(&all, SIGRTMIN + 4);
+        sigdelset(&all, EMU_SIGNAL());
+        sigdelset(&all, EMU_TIMER_SIGNAL());
         sigprocmask(SIG_UNBLOCK, &all, 0);
     }
     """

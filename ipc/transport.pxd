@@ -6,6 +6,7 @@
 #   idle_end          the CPU goes back to work
 #   signalled         called in the signal handler before anything is taken; NULL where there is nothing to do
 #   overdue           a waiter has waited for overdue_ns: make sure
+from ipc.interrupt cimport INTERRUPT_SIGNAL, TIMER_SIGNAL
 from ipc.processor cimport processor
 from ipc.syscall cimport host_syscall
 
@@ -31,8 +32,8 @@ cdef extern from * nogil:
         emu_syscall(SYS_rt_sigprocmask, how, change ? (long)&change : 0, (long)&old, sizeof old, 0, 0);
         return old;
     }
-    static inline unsigned long emu_timer_bit(void) { return 1UL << (SIGRTMIN + 4 - 1); }
-    static inline unsigned long emu_interrupt_bits(void) { return 1UL << (SIGRTMIN + 3 - 1) | emu_timer_bit(); }
+    static inline unsigned long emu_timer_bit(void) { return 1UL << (EMU_TIMER_SIGNAL() - 1); }
+    static inline unsigned long emu_interrupt_bits(void) { return 1UL << (EMU_SIGNAL() - 1) | emu_timer_bit(); }
     static inline void emu_mask_interrupts(int how) { emu_sigmask(how, emu_interrupt_bits()); }
     static inline void emu_let_ticks_in(void) { emu_sigmask(SIG_UNBLOCK, emu_timer_bit()); }
     static inline void emu_sigsuspend(void)
