@@ -23,6 +23,9 @@ from cython.cimports.ipc.processor import this_processor
 if not cython.compiled:
     raise ImportError("ipc.boost is not built; run `make setup`")
 
+kept_raised = cython.declare(cython.bint, False)  # this process: for a series of broadcasts
+
+
 def boost_begin(target):
     return cmpxchg_int(cython.address(target.boost), BOOST_NONE, BOOST_RAISING) == BOOST_NONE
 
@@ -36,6 +39,14 @@ def boost_raise(target):
 
 def boost_sender(on):
     """The sender outranks its targets while it sends, or the first of them would take its core."""
+    if not kept_raised:
+        set_fifo(this_processor().pid, 2 if on else 0)
+
+
+def keep_raised(on: bool) -> None:
+    """Raise this process for a series of broadcasts, instead of for each: the coordinator's, in a measurement."""
+    global kept_raised
+    kept_raised = on
     set_fifo(this_processor().pid, 2 if on else 0)
 
 

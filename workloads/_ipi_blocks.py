@@ -18,6 +18,7 @@ from typing import Any
 from cpus import status
 from emu.errors import ResourceError
 from emu.machine import Machine
+from ipc import boost
 from workloads import ipi_bench_loop as loop
 
 NOTHING, SELF, ONE, ONE_TIMED, NO_WAIT, MANY, MASK, LOCK = range(8)  # DO_NOTHING ... CALL_LOCK of ipi_bench_loop.pxd
@@ -108,6 +109,19 @@ def pinned_to_first_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+@contextmanager
+def as_the_floor_sends(boosted: bool) -> Iterator[None]:
+    """The coordinator sends from there and, where targets are boosted, is raised for the whole block, as the floor is."""
+    with pinned_to_first_core():
+        if boosted:
+            boost.keep_raised(True)
+        try:
+            yield
+        finally:
+            if boosted:
+                boost.keep_raised(False)
+
+
 class Bench:
     """A machine's senders and busy targets. Make one as soon as the machine has booted."""
 
@@ -131,7 +145,7 @@ class Bench:
     ) -> Block:
         """One block: `rounds` calls from CPU `on`, after `warm_up` more; `gap_us` between two, spinning or asleep."""
         arguments = (action, rounds, warm_up, gap_us, int(spin), target)
-        with pinned_to_first_core() if on == COORDINATOR else contextlib.nullcontext():
+        with as_the_floor_sends(self.machine.plan().boosted) if on == COORDINATOR else contextlib.nullcontext():
             self.machine.call(self._functions["send"], *arguments, on=on)
         found = {kind: self._samples(kind, rounds) for kind in ("acked", "returned", "delivered")}
         return Block(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from emu.errors import ResourceError
@@ -67,18 +66,6 @@ def single(settings: Settings, ipi: str, mode: str, busy: int, stamp: str = "ack
         return compare(ours, lambda: floor_times(floor.ask(mode, rounds=rounds, gap_us=SINGLE_GAP_US)), settings.pairs)
 
 
-@contextmanager
-def preferred() -> Iterator[None]:
-    """Let this process run soon after its sleeps between rounds, though a host core has hundreds to run: the floor's
-    sender is SCHED_FIFO all the time, ours while it sends."""
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    os.setpriority(os.PRIO_PROCESS, 0, -20)
-    try:
-        yield
-    finally:
-        os.setpriority(os.PRIO_PROCESS, 0, before)
-
-
 def broadcast(
     settings: Settings, targets: int, rounds: int, mode: str, busy: bool = False, **machine_options: Any
 ) -> Figure:
@@ -87,10 +74,9 @@ def broadcast(
     Raises NotMeasurableError when the host lacks processes, queues or privileges.
     """
     rounds = settings.rounds(rounds)
-    crowded = machine_options.get("boost") == "on" and targets > 128  # or a block takes half a minute
 
     def block(bench: Bench) -> Times:
-        with preferred() if crowded else nullcontext(), bench.busy(0, targets, PURE) if busy else nullcontext():
+        with bench.busy(0, targets, PURE) if busy else nullcontext():
             return bench.block(MANY, rounds, on=COORDINATOR, warm_up=20, gap_us=BROADCAST_GAP_US, spin=False).acked
 
     def theirs(floor: Floor) -> Callable[[], Times]:

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from cpus import status
+from ipc import boost
 from tests.machines import TRANSPORTS, Rig, needs_boost
 
 pytestmark = needs_boost
@@ -35,6 +36,25 @@ def test_planted_leak_is_seen() -> None:
         assert left_raised(rig) == []
         os.sched_setscheduler(rig.pids[1], os.SCHED_FIFO, os.sched_param(1))
         assert "boost: CPU 1 is left SCHED_FIFO" in list(rig.violations())
+
+
+def policy() -> tuple[int, int]:
+    return os.sched_getscheduler(0), os.sched_getparam(0).sched_priority
+
+
+def test_sender_is_raised_for_a_broadcast_or_kept_so() -> None:
+    """After a broadcast the coordinator is what it was; inside a series it stays above its targets."""
+    with Rig(3, boost="on") as rig:
+        assert rig.kick_all_cpus_sync(on="coordinator") == 3
+        assert policy() == (os.SCHED_OTHER, 0)
+        boost.keep_raised(True)
+        for _ in range(3):
+            assert rig.kick_all_cpus_sync(on="coordinator") == 3
+            assert policy() == (os.SCHED_FIFO, 2)
+        boost.keep_raised(False)
+        assert policy() == (os.SCHED_OTHER, 0)
+        rig.settle()
+        assert left_raised(rig) == []
 
 
 def test_answers_do_not_nest_without_end() -> None:
