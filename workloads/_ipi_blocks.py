@@ -111,7 +111,7 @@ def pinned_to_first_core() -> Iterator[None]:
 
 @contextmanager
 def as_the_floor_sends(boosted: bool) -> Iterator[None]:
-    """The coordinator sends from there and, where targets are boosted, is raised for the whole block, as the floor is."""
+    """The coordinator sends from there and, where it boosts its targets, is raised for the whole block."""
     with pinned_to_first_core():
         if boosted:
             boost.keep_raised(True)
