@@ -41,6 +41,13 @@ C_FLAGS = [
 ]
 
 
+LINK_FLAGS = [
+    # Two mappings a module instead of five: each is copied at each fork.
+    "-Wl,-z,noseparate-code",
+    "-Wl,-z,norelro",
+]
+
+
 class Module(Extension):
     """An extension module."""
 
@@ -71,7 +78,14 @@ def extensions() -> list[Module]:
     """All extensions; their sources are still Python, the build command translates them."""
     modules = sources() | {LAYOUT: LAYOUT_SOURCE}
     return [
-        Module(name, [str(source)], extra_compile_args=C_FLAGS, include_dirs=["."], libraries=["rt"])
+        Module(
+            name,
+            [str(source)],
+            extra_compile_args=C_FLAGS,
+            extra_link_args=LINK_FLAGS,
+            include_dirs=["."],
+            libraries=["rt"],
+        )
         for name, source in modules.items()
     ]
 

@@ -1,5 +1,5 @@
 # include/linux/mm_types.h, gfp.h: struct page and what a request for memory says.
-from ipc.memory cimport PAGE_SHIFT, map_base, ram_base
+from ipc.memory cimport PAGE_SHIFT, map_base, ram_base, segment
 from cpus.list_head cimport list_head
 
 cdef enum:
@@ -61,6 +61,11 @@ cdef inline page *pfn_to_page(long pfn) noexcept nogil:
 
 cdef inline long page_to_pfn(page *p) noexcept nogil:
     return (<long>p - map_base()) >> 6
+
+cdef inline bint page_in_map(const void *p) noexcept nogil:
+    """It is the address of a struct page."""
+    cdef unsigned long offset = <unsigned long>p - <unsigned long>map_base()
+    return offset % sizeof(page) == 0 and offset // sizeof(page) < <unsigned long>segment().ram_pages
 
 cdef inline void *page_address(page *p) noexcept nogil:
     return <void *><unsigned long>(ram_base() + (page_to_pfn(p) << PAGE_SHIFT))

@@ -21,12 +21,12 @@ from cython.cimports.cpus.slab_check import debug_alloc, debug_free
 from cython.cimports.cpus.slab_def import (
     CFLGS_SLUB,
     KMALLOC_MAX_SIZE,
-    KMALLOC_MIN_SIZE,
     KMALLOC_SHIFT_LOW,
     SLAB_ACCOUNT,
     SLAB_DEBUG_FLAGS,
     SLUB_BIAS,
     cpu_cache_get,
+    kmalloc_index,
     numa_mem_id,
     slab_root,
 )
@@ -44,7 +44,6 @@ from cython.cimports.cpus.slub import (
 from cython.cimports.cpus.slub_def import slub_enabled
 from cython.cimports.cpus.vmstat import SLAB_ALLOC, SLAB_FREE
 from cython.cimports.ipc.atomic import atomic_fetch_add, likely, unlikely
-from cython.cimports.ipc.histogram import ilog2
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import spin_lock, spin_unlock
 from cython.cimports.ipc.memory import segment
@@ -308,16 +307,9 @@ def kmalloc_slab(size):
     """The general cache for a size; NULL if there is none (yet)."""
     if slub_enabled():
         return slub_kmalloc_slab(size)
-    caches = slab_root().kmalloc_caches
     if size > KMALLOC_MAX_SIZE:
         return cython.cast(cython.pointer(kmem_cache), cython.NULL)
-    if size <= KMALLOC_MIN_SIZE:
-        return caches[KMALLOC_SHIFT_LOW]
-    if 64 < size <= 96:
-        return caches[1]
-    if 128 < size <= 192:
-        return caches[2]
-    return caches[ilog2(cython.cast(cython.ulong, size - 1)) + 1]
+    return slab_root().kmalloc_caches[kmalloc_index(size, KMALLOC_SHIFT_LOW)]
 
 
 def kmalloc(size, gfp):

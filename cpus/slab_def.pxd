@@ -1,5 +1,6 @@
 # include/linux/slab_def.h, mm/slab.h: the structs of SLAB.
 from ipc.atomic cimport vlong
+from ipc.histogram cimport ilog2
 from ipc.lock cimport spinlock
 from ipc.memory cimport segment
 from ipc.processor cimport this_processor
@@ -37,7 +38,6 @@ cdef enum:
     SLAB_OBJ_MIN_SIZE = 16
     KMALLOC_MAX_ORDER = 10
     KMALLOC_MAX_SIZE = 4194304
-    KMALLOC_MIN_SIZE = 32
     KMALLOC_SHIFT_LOW = 5
     KMALLOC_SHIFT_HIGH = 22
     ALIEN_CACHE_LIMIT = 12
@@ -252,6 +252,19 @@ cdef inline long numa_mem_id() noexcept nogil:
 
 cdef inline bint is_root_cache(kmem_cache *cachep) noexcept nogil:
     return cachep.memcg_params.root_cache == NULL
+
+cdef inline kmem_cache *memcg_root_cache(kmem_cache *cachep) noexcept nogil:
+    return cachep if is_root_cache(cachep) else cachep.memcg_params.root_cache
+
+cdef inline int kmalloc_index(long size, int shift_low) noexcept nogil:
+    """The general cache for a size: 1 and 2 are of 96 and 192 bytes, n of 1 << n; the smallest is 1 << shift_low."""
+    if size <= 1 << shift_low:
+        return shift_low
+    if 64 < size <= 96:
+        return 1
+    if 128 < size <= 192:
+        return 2
+    return ilog2(<unsigned long>(size - 1)) + 1
 
 # Entry of a list -> what it lies in.
 cdef inline kmem_cache *cache_of_list(list_head *entry) noexcept nogil:

@@ -23,7 +23,7 @@ from cython.cimports.cpus.mm_types import (
 )
 from cython.cimports.cpus.page_alloc import alloc_pages_node
 from cython.cimports.cpus.slab import enter_kernel, exit_kernel, irq_save
-from cython.cimports.cpus.slab_def import SLAB_ACCOUNT, numa_mem_id, slab_root
+from cython.cimports.cpus.slab_def import SLAB_ACCOUNT, kmalloc_index, numa_mem_id, slab_root
 from cython.cimports.cpus.slub_def import (
     DEACTIVATE_TO_TAIL,
     KMALLOC_LARGE,
@@ -413,16 +413,9 @@ def slub_free_bulk(n, objects):
 
 
 def slub_kmalloc_slab(size):
-    caches = slab_root().kmalloc_caches
     if size > SLUB_KMALLOC_MAX:
         return cython.cast(cython.pointer(kmem_cache), cython.NULL)
-    if size <= 8:
-        return caches[SLUB_KMALLOC_SHIFT_LOW]
-    if 64 < size <= 96:
-        return caches[1]
-    if 128 < size <= 192:
-        return caches[2]
-    return caches[ilog2(cython.cast(cython.ulong, size - 1)) + 1]
+    return slab_root().kmalloc_caches[kmalloc_index(size, SLUB_KMALLOC_SHIFT_LOW)]
 
 
 def kmalloc_large(size, gfp):

@@ -5,7 +5,7 @@ Three sources, the later ones winning: the defaults of emu/options.py, a --confi
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -199,6 +199,6 @@ def _build(values: dict[str, Any], changes: dict[str, str], params: dict[str, An
     except UsageError as error:
         raise UsageError(f"--patch, --revert: {error}") from None
     if merged["seed"] is None:
-        merged["seed"] = secrets.randbits(64)
+        merged["seed"] = int.from_bytes(os.urandom(8), "little")
     fields = {name.replace("-", "_"): value for name, value in merged.items() if name not in ("patch", "revert")}
     return RunConfig(patches=resolved, levels=levels, params=params, **fields)

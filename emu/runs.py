@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import tempfile
 import time
 from collections.abc import Iterator
@@ -50,7 +49,7 @@ def why_not(place: Path | None) -> str:
 def new_name(workload: str, seed: int) -> str:
     """`20170416-120000-memcg-create-1a2b3c`: sorts by time, and says what it is."""
     kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in workload)[:60]
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{kept}-{secrets.token_hex(3)}"
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{kept}-{os.urandom(3).hex()}"
 
 
 def check_name(name: str, option: str = "--name") -> str:

@@ -98,5 +98,7 @@ cdef void take_rwsem(processor *me, rwsem *lock, bint write) noexcept nogil
 cdef bint try_rwsem(rwsem *lock, long writer) noexcept nogil
 cdef bint xchg_sleepers(spinlock *lock, int mine) noexcept nogil
 cdef void note_waiter(processor *me, cpumask *waiters, vint *coordinator_waits, int waits) noexcept nogil
+cdef void wait_begin(processor *me, void *lock, cpumask *waiters, vint *coordinator_waits) noexcept nogil
+cdef void wait_end(processor *me, cpumask *waiters, vint *coordinator_waits) noexcept nogil
 cdef void leave_readers(processor *dead, rwsem *lock) noexcept nogil
 cdef void release_rwsem(processor *me, rwsem *lock, bint last) noexcept nogil

@@ -171,26 +171,35 @@ def note_waiter(me, waiters, coordinator_waits, waits):
         clear_bit(waiters.bits, me.id)
 
 
+def wait_begin(me, lock, waiters, coordinator_waits):
+    """What a stuck report and the lock's next holder see of a context that goes to sleep for it."""
+    me.waiting_since = get_cycles()
+    me.waiting_on = cython.cast(cython.long, lock)
+    me.waiting_for = WAIT_MUTEX
+    note_waiter(me, waiters, coordinator_waits, True)
+    sleep_begin(me)
+
+
+def wait_end(me, waiters, coordinator_waits):
+    park_end(me)
+    note_waiter(me, waiters, coordinator_waits, False)
+    sleep_end(me)
+    me.waiting_for = WAIT_NONE
+
+
 def wait_for_mutex(me, lock):
     mine = me.id + OWNER_BIAS
     for _ in range(SPINS):
         if read_once(cython.address(lock.owner)) == 0 and cmpxchg(cython.address(lock.owner), 0, mine) == 0:
             return
         spin_pause()
-    me.waiting_since = get_cycles()
-    me.waiting_on = cython.cast(cython.long, lock)
-    me.waiting_for = WAIT_MUTEX
-    note_waiter(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits), True)
-    sleep_begin(me)
+    wait_begin(me, lock, cython.address(lock.waiters), cython.address(lock.coordinator_waits))
     while True:
         seen = park_begin(me)
         if cmpxchg(cython.address(lock.owner), 0, mine) == 0:
             break
         park(me, seen, PARK_NS)
-    park_end(me)
-    note_waiter(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits), False)
-    sleep_end(me)
-    me.waiting_for = WAIT_NONE
+    wait_end(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits))
 
 
 def mutex_lock(lock):
@@ -271,20 +280,13 @@ def take_rwsem(me, lock, write):
     writer: cython.long = me.id + OWNER_BIAS if write else 0
     if not try_rwsem(lock, writer):
         start = get_cycles()
-        me.waiting_since = start
-        me.waiting_on = cython.cast(cython.long, lock)
-        me.waiting_for = WAIT_MUTEX
-        note_waiter(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits), True)
-        sleep_begin(me)
+        wait_begin(me, lock, cython.address(lock.waiters), cython.address(lock.coordinator_waits))
         while True:
             seen = park_begin(me)
             if try_rwsem(lock, writer):
                 break
             park(me, seen, PARK_NS)
-        park_end(me)
-        note_waiter(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits), False)
-        sleep_end(me)
-        me.waiting_for = WAIT_NONE
+        wait_end(me, cython.address(lock.waiters), cython.address(lock.coordinator_waits))
         waited = get_cycles() - start
     count_taken(me, lock.lock_class, lock.detail, waited)
 

@@ -9,7 +9,6 @@ frames. The heap is segregated by size, first freed last, and fills what is free
 """
 
 import os
-import secrets
 
 import cython
 from cython.cimports.ipc.atomic import atomic_fetch_add, cmpxchg, smp_store_release, spin_pause
@@ -209,7 +208,7 @@ def _shared_file(size: int, needed: int) -> tuple[int, str]:
     except OSError:
         roomy = False
     if roomy:
-        name = f"/emu-{os.getpid()}-{secrets.token_hex(16)}"
+        name = f"/emu-{os.getpid()}-{os.urandom(16).hex()}"
         shm = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
         shm.unlink()
         fd, where = shm.fd, "/dev/shm"

@@ -7,8 +7,6 @@ from cpus.slab_def cimport array_cache, kmem_cache
 cdef enum:
     MAX_LIST = 1 << 24            # pages: longer than any sound list
 
-cdef bint in_map(void *p) noexcept nogil
 cdef long slabs_on(list_head *head, kmem_cache *cachep, long *slabs) noexcept nogil     # objects out; -1: broken list
-cdef kmem_cache *root_of(kmem_cache *cachep) noexcept nogil
 cdef bint slab_holds(kmem_cache *root, void *obj) noexcept nogil
 cdef add_array(array_cache *ac, set into)

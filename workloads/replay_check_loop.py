@@ -16,6 +16,7 @@ from cython.cimports.cpus.mm_types import (
     PG_SLAB,
     compound_head,
     page,
+    page_in_map,
     virt_to_head_page,
 )
 from cython.cimports.cpus.slab_def import (
@@ -25,25 +26,18 @@ from cython.cimports.cpus.slab_def import (
     cache_of_list,
     cpu_cache_of,
     kmem_cache,
+    memcg_root_cache,
     slab_root,
 )
 from cython.cimports.cpus.slub_def import slub_enabled
-from cython.cimports.ipc.memory import PAGE_SHIFT, map_base, ram_base, segment
-from cython.cimports.workloads.replay_check_slub_loop import slub_holds
+from cython.cimports.ipc.memory import PAGE_SHIFT, ram_base, segment
+from cython.cimports.workloads.replay_check_slub_loop import add_figures, slub_holds
 from cython.cimports.workloads.replay_loop import the_replay
 
 from workloads import replay_check_slub_loop
 
 if not cython.compiled:
     raise ImportError("workloads.replay_check_loop is not built; run `make setup`")
-
-
-def in_map(p):
-    """It is a struct page."""
-    offset = cython.cast(cython.ulong, p) - cython.cast(cython.ulong, map_base())
-    return offset % cython.sizeof(page) == 0 and offset // cython.sizeof(page) < cython.cast(
-        cython.ulong, segment().ram_pages
-    )
 
 
 def slabs_on(head, cachep, slabs):
@@ -53,17 +47,12 @@ def slabs_on(head, cachep, slabs):
         if each == head:
             return out
         p = cython.cast(cython.pointer(page), each)
-        if not in_map(p) or p.slab_cache != cachep or p.active > cachep.num:
+        if not page_in_map(p) or p.slab_cache != cachep or p.active > cachep.num:
             return -1
         out += p.active
         slabs[0] += 1
         each = each.next
     return -1
-
-
-def root_of(cachep):
-    root = cachep.memcg_params.root_cache
-    return root if root != cython.NULL else cachep
 
 
 def add_array(ac, into):
@@ -109,7 +98,7 @@ def holdings() -> dict:
     each = system.slab_caches.next
     while each != cython.address(system.slab_caches):
         s = cache_of_list(each)
-        root = cython.cast(cython.ulong, root_of(s))
+        root = cython.cast(cython.ulong, memcg_root_cache(s))
         for nid in range(system.nr_nodes):
             n = s.node[nid]
             slabs: cython.long = 0
@@ -126,13 +115,13 @@ def holdings() -> dict:
                     raise ValueError(f"cache {name.decode()}, node {nid}: a list of slabs is torn")
                 found[root] = found.get(root, 0) + out
             if s.flags & CFLGS_OFF_SLAB:
-                manager = cython.cast(cython.ulong, root_of(s.freelist_cache))
+                manager = cython.cast(cython.ulong, memcg_root_cache(s.freelist_cache))
                 found[manager] = found.get(manager, 0) - slabs
         each = each.next
     for address in parked():
         obj: cython.ulong = address
         s = cython.cast(cython.pointer(kmem_cache), virt_to_head_page(cython.cast(cython.p_void, obj)).slab_cache)
-        root = cython.cast(cython.ulong, root_of(s))
+        root = cython.cast(cython.ulong, memcg_root_cache(s))
         found[root] = found.get(root, 0) - 1
     return found
 
@@ -143,10 +132,10 @@ def slab_holds(root, obj):
     if offset >= cython.cast(cython.ulong, segment().ram_pages) << PAGE_SHIFT:
         return False
     p = virt_to_head_page(obj)
-    if not in_map(p) or p.flags & PG_SLAB == 0 or p.slab_cache == cython.NULL:
+    if not page_in_map(p) or p.flags & PG_SLAB == 0 or p.slab_cache == cython.NULL:
         return False
     s = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
-    if root_of(s) != root:
+    if memcg_root_cache(s) != root:
         return False
     at = cython.cast(cython.long, cython.cast(cython.p_char, obj) - cython.cast(cython.p_char, p.s_mem)) - s.obj_offset
     if at < 0 or at % s.size != 0 or at // s.size >= s.num:
@@ -194,8 +183,8 @@ def live_slots(parser) -> dict:
         seen.add(address)
         if info["page"]:
             p = cython.cast(cython.pointer(page), obj)
-            sound: cython.bint = in_map(p) and p.flags & (PG_BUDDY | PG_SLAB | PG_PCP) == 0 and compound_head(p) == p
-            if sound and not twice and p.order == which:
+            sound: cython.bint = page_in_map(p) and p.flags & (PG_BUDDY | PG_SLAB | PG_PCP) == 0
+            if sound and not twice and compound_head(p) == p and p.order == which:
                 pages += 1
             else:
                 bad.append(f"slot {i}: the pages at {address:#x} are not allocated, or not with order {which}")
@@ -225,11 +214,6 @@ def cache_figures() -> list:
     each = system.slab_caches.next
     while each != cython.address(system.slab_caches):
         s = cache_of_list(each)
-        root = root_of(s)
-        name: bytes = root.name
-        key = cython.cast(cython.ulong, root)
-        row = found.setdefault(key, {"address": key, "name": name.decode(), "children": 0})
-        row["children"] += root != s
         counts = [s.allochit, s.allocmiss, s.freehit, s.freemiss]
         for id in range(segment().nr_cpus):
             ac = cpu_cache_of(s, id)
@@ -242,9 +226,6 @@ def cache_figures() -> list:
             if n.list_lock.detail != cython.NULL:
                 acquisitions += n.list_lock.detail.acquisitions
                 contended += n.list_lock.detail.contended
-        sums = dict(zip(("allochit", "allocmiss", "freehit", "freemiss"), counts, strict=True))
-        sums |= {"list_lock": acquisitions, "list_lock_contended": contended, "slabs": slabs}
-        for what, value in sums.items():
-            row[what] = row.get(what, 0) + value
+        add_figures(found, s, [*counts, acquisitions, contended, slabs])
         each = each.next
     return list(found.values())

@@ -2,8 +2,7 @@
 from cpus.mm_types cimport page
 from cpus.slab_def cimport kmem_cache
 
-cdef bint in_map(void *p) noexcept nogil
-cdef kmem_cache *root_of(kmem_cache *cachep) noexcept nogil
 cdef bint is_large(page *p) noexcept nogil
 cdef bint slub_holds(kmem_cache *root, void *obj) noexcept nogil    # root NULL: a block of pages that kmalloc() gave
+cdef add_figures(dict found, kmem_cache *s, list counts)
 cdef long chain(kmem_cache *cachep, void *first, set into)

@@ -8,8 +8,17 @@ A kmalloc() of more than 8 KiB is a block of pages of no cache; it stands under 
 """
 
 import cython
-from cython.cimports.cpus.mm_types import PG_BUDDY, PG_SLAB, PG_SLAB_RCU, PG_TAIL, page, page_address, virt_to_head_page
-from cython.cimports.cpus.slab_def import cache_of_list, kmem_cache, slab_root
+from cython.cimports.cpus.mm_types import (
+    PG_BUDDY,
+    PG_SLAB,
+    PG_SLAB_RCU,
+    PG_TAIL,
+    page,
+    page_address,
+    page_in_map,
+    virt_to_head_page,
+)
+from cython.cimports.cpus.slab_def import cache_of_list, kmem_cache, memcg_root_cache, slab_root
 from cython.cimports.cpus.slub_def import (
     KMALLOC_LARGE,
     cpu_slab_of,
@@ -24,17 +33,7 @@ if not cython.compiled:
     raise ImportError("workloads.replay_check_slub_loop is not built; run `make setup`")
 
 
-def in_map(p):
-    """It is a struct page."""
-    offset = cython.cast(cython.ulong, p) - cython.cast(cython.ulong, map_base())
-    return offset % cython.sizeof(page) == 0 and offset // cython.sizeof(page) < cython.cast(
-        cython.ulong, segment().ram_pages
-    )
-
-
-def root_of(cachep):
-    root = cachep.memcg_params.root_cache
-    return root if root != cython.NULL else cachep
+FIGURES = ("allochit", "allocmiss", "freehit", "freemiss", "list_lock", "list_lock_contended", "slabs")
 
 
 def is_large(p):
@@ -63,7 +62,7 @@ def walk() -> tuple:
     each = system.slab_caches.next
     while each != cython.address(system.slab_caches):
         s = cache_of_list(each)
-        root = cython.cast(cython.ulong, root_of(s))
+        root = cython.cast(cython.ulong, memcg_root_cache(s))
         found.setdefault(root, 0)
         for id in range(segment().nr_cpus):
             got = chain(s, cpu_slab_of(s, id).freelist, free)
@@ -84,7 +83,7 @@ def walk() -> tuple:
         own = chain(owner, p.freelist, free)
         if own < 0:
             raise ValueError(f"the slab at page frame {pfn}: its freelist is torn")
-        key = cython.cast(cython.ulong, root_of(owner))
+        key = cython.cast(cython.ulong, memcg_root_cache(owner))
         found[key] = found.get(key, 0) + objects_of(read_counters(p)) - own
     return found, free
 
@@ -105,34 +104,38 @@ def slub_holds(root, obj):
     if offset >= cython.cast(cython.ulong, segment().ram_pages) << PAGE_SHIFT:
         return False
     p = virt_to_head_page(obj)
-    if not in_map(p):
+    if not page_in_map(p):
         return False
     if root == cython.NULL:
         return is_large(p) and page_address(p) == obj
     if p.flags & PG_SLAB == 0 or p.slab_cache == cython.NULL:
         return False
     s = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
-    if root_of(s) != root:
+    if memcg_root_cache(s) != root:
         return False
     at = cython.cast(cython.long, cython.cast(cython.p_char, obj) - cython.cast(cython.p_char, page_address(p)))
     return at >= 0 and at % s.size == 0 and at // s.size < objects_of(read_counters(p))
+
+
+def add_figures(found, s, counts):
+    """What was counted for a cache (FIGURES), to the row of its root; `found` is by the root's address."""
+    root = memcg_root_cache(s)
+    name: bytes = root.name
+    key = cython.cast(cython.ulong, root)
+    row = found.setdefault(key, {"address": key, "name": name.decode(), "children": 0} | dict.fromkeys(FIGURES, 0))
+    row["children"] += root != s
+    for what, value in zip(FIGURES, counts, strict=True):
+        row[what] += value
 
 
 def cache_figures() -> list:
     """Per root cache, children included: hits of the CPUs' freelists, locks, slabs."""
     found: dict = {}
     system = slab_root()
-    names = ("allochit", "allocmiss", "freehit", "freemiss", "list_lock", "list_lock_contended", "slabs")
-    large = dict.fromkeys(names, 0)
-    found[0] = {"address": 0, "name": "kmalloc, whole pages", "children": 0} | large
+    found[0] = {"address": 0, "name": "kmalloc, whole pages", "children": 0} | dict.fromkeys(FIGURES, 0)
     each = system.slab_caches.next
     while each != cython.address(system.slab_caches):
         s = cache_of_list(each)
-        root = root_of(s)
-        name: bytes = root.name
-        key = cython.cast(cython.ulong, root)
-        row = found.setdefault(key, {"address": key, "name": name.decode(), "children": 0})
-        row["children"] += root != s
         counts = [0, 0, 0, 0]
         for id in range(segment().nr_cpus):
             c = cpu_slab_of(s, id)
@@ -145,9 +148,6 @@ def cache_figures() -> list:
             if n.list_lock.detail != cython.NULL:
                 acquisitions += n.list_lock.detail.acquisitions
                 contended += n.list_lock.detail.contended
-        sums = dict(zip(("allochit", "allocmiss", "freehit", "freemiss"), counts, strict=True))
-        sums |= {"list_lock": acquisitions, "list_lock_contended": contended, "slabs": slabs}
-        for what, value in sums.items():
-            row[what] = row.get(what, 0) + value
+        add_figures(found, s, [*counts, acquisitions, contended, slabs])
         each = each.next
     return list(found.values())

@@ -332,11 +332,11 @@ def make_memcgs(args):
     """The memcgs that accounted objects are charged to. Their accounting begins with a limit, as before Linux 4.6."""
     r = the_replay()
     error: cython.long = mem_cgroup_init(args[0])
-    name: cython.char[24]
+    name: cython.char[32]
     for i in range(r.nr_memcgs):
         if error != 0:
             break
-        snprintf(name, 24, "replay-%ld", i)
+        snprintf(name, 32, "replay-%ld", i)
         memcg = cgroup_mkdir(name)
         if memcg == cython.NULL:
             return -ENOMEM

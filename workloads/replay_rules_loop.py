@@ -3,6 +3,7 @@ second, slow form, and the tests hold the two against each other.
 """
 
 import cython
+from cython.cimports.cpus.slab_def import KMALLOC_SHIFT_LOW, kmalloc_index
 from cython.cimports.libc.string import memchr, memcmp, memcpy
 from cython.cimports.workloads.replay_stream_loop import (
     GFP_SHIFT,
@@ -189,16 +190,7 @@ def number_in(t, key, next):
 
 def kmalloc_kind(size):
     """The kmalloc cache that serves a size, by the kernel's rule."""
-    if size <= 32:
-        return 5
-    if 64 < size <= 96:
-        return 1
-    if 128 < size <= 192:
-        return 2
-    kind: cython.int = 6
-    while (cython.cast(cython.long, 1) << kind) < size:
-        kind += 1
-    return kind
+    return kmalloc_index(size, KMALLOC_SHIFT_LOW)
 
 
 def kind_of(s, e):
