@@ -27,6 +27,9 @@ cdef void put_in_array(kmem_cache *cachep, void *objp) noexcept nogil
 
 cdef void *refill_and_alloc(kmem_cache *cachep, long gfp) noexcept nogil
 cdef void *alloc_one(kmem_cache *cachep, long gfp) noexcept nogil
+cdef void *alloc_from_elsewhere(kmem_cache *cachep, long gfp, int flags, int was) noexcept nogil
+cdef void free_of_family(kmem_cache *cachep, void *objp) noexcept nogil
+cdef void free_to_elsewhere(kmem_cache *cachep, void *objp, int flags, int was) noexcept nogil
 cdef void *alloc_special(kmem_cache *cachep, long gfp) noexcept nogil
 cdef void __cache_free(kmem_cache *cachep, void *objp) noexcept nogil
 cdef kmem_cache *cache_from_obj(kmem_cache *cachep, void *objp) noexcept nogil

@@ -24,6 +24,7 @@ from cython.cimports.cpus.mm_types import (
 from cython.cimports.cpus.page_alloc import alloc_pages_node
 from cython.cimports.cpus.slab import enter_kernel, exit_kernel, irq_save
 from cython.cimports.cpus.slab_def import SLAB_ACCOUNT, kmalloc_index, numa_mem_id, slab_root
+from cython.cimports.cpus.slab_exit import alloc_exit, free_exit, free_large, leaves_slowly
 from cython.cimports.cpus.slub_def import (
     DEACTIVATE_TO_TAIL,
     KMALLOC_LARGE,
@@ -47,7 +48,6 @@ from cython.cimports.cpus.slub_def import (
     with_frozen,
     with_inuse,
 )
-from cython.cimports.cpus.slub_exit import alloc_exit, free_exit, free_large, leaves_slowly
 from cython.cimports.cpus.slub_grow import discard_slab, new_slab
 from cython.cimports.cpus.slub_partial import (
     add_partial,
@@ -65,7 +65,7 @@ from cython.cimports.cpus.vmstat import (
     SLUB_CPU_PARTIAL_FREE,
     SLUB_FREE_SLOWPATH,
 )
-from cython.cimports.ipc.atomic import barrier, likely, read_once, read_once_ptr, unlikely
+from cython.cimports.ipc.atomic import barrier, likely, optimizer_hide_var, read_once, read_once_ptr, unlikely
 from cython.cimports.ipc.histogram import ilog2
 from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import spin_lock, spin_unlock
@@ -92,7 +92,7 @@ def slub_alloc(cachep, gfp):
     me = this_processor()
     was = enter_kernel(me)
     s = slub_of(cachep)
-    c = cython.address(s.cpu[me.id + 1])
+    c = cython.cast(cython.pointer(kmem_cache_cpu), optimizer_hide_var(cython.address(s.cpu[me.id + 1])))
     tid = c.tid
     barrier()
     object = c.freelist
@@ -280,7 +280,7 @@ def slub_free(object):
         return
     cachep = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
     s = slub_of(cachep)
-    c = cython.address(s.cpu[me.id + 1])
+    c = cython.cast(cython.pointer(kmem_cache_cpu), optimizer_hide_var(cython.address(s.cpu[me.id + 1])))
     tid = c.tid
     barrier()
     if unlikely(p != c.page):

@@ -41,6 +41,8 @@ cdef extern from * nogil:
     #else
     #define emu_pause()   __asm__ __volatile__("yield" ::: "memory")
     #endif
+    /* The compiler knows no more where the pointer came from: it stays in one register. */
+    static inline void *emu_hide(void *p) { __asm__("" : "+r"(p)); return p; }
     #define emu_likely(x)   __builtin_expect(!!(x), 1)
     #define emu_unlikely(x) __builtin_expect(!!(x), 0)
     #endif
@@ -81,5 +83,6 @@ cdef extern from * nogil:
     void barrier "emu_barrier"()      # the compiler only: enough between a CPU and its own interrupts
     void spin_pause "emu_pause"()     # the instruction alone; kernel code calls cpu_relax(), which also polls
     void prefetch_write "emu_prefetchw"(void *p)  # a line of another core is fetched while something else is done
+    void *optimizer_hide_var "emu_hide"(void *p)
     bint likely "emu_likely"(bint x)
     bint unlikely "emu_unlikely"(bint x)

@@ -12,7 +12,7 @@ from cython.cimports.ipc.processor import this_processor
 from cython.cimports.ipc.trace import trace
 
 if not cython.compiled:
-    raise ImportError("cpus.slub_exit is not built; run `make setup`")
+    raise ImportError("cpus.slab_exit is not built; run `make setup`")
 
 
 def leave(me, flags, was):
