@@ -30,8 +30,10 @@ cdef inline long gfp_zone(long gfp) noexcept nogil:
 cdef inline int gfpflags_to_migratetype(long gfp) noexcept nogil:
     return MIGRATE_MOVABLE if gfp & 8 else MIGRATE_RECLAIMABLE if gfp & 16 else MIGRATE_UNMOVABLE
 
-cdef page *alloc_hot_page(cpu *c, long gfp) noexcept nogil
-cdef bint free_hot_page(cpu *c, page *p) noexcept nogil
+cdef page *alloc_exit(page *p, int flags) noexcept nogil
+cdef page *__alloc_pages(long nid, long order, long gfp) noexcept nogil
+cdef void free_batch(per_cpu_pages *pcp, zone *z, int flags) noexcept nogil
+cdef void free_pages_slowly(page *p, long order) noexcept nogil
 cdef void prep_new_page(zone *z, page *p, long order) noexcept nogil
 cdef page *rmqueue(cpu *c, zone *z, long order, long gfp) noexcept nogil
 cdef page *get_page_from_freelist(long nid, long order, long gfp, int alloc_flags) noexcept nogil

@@ -58,13 +58,13 @@ from cython.cimports.cpus.pcp_drain import drain_all_pages
 from cython.cimports.cpus.switches import PCP_DRAIN, PCP_DRAIN_REMOTE
 from cython.cimports.cpus.vmscan import SWAP_CLUSTER_MAX, try_to_free_pages
 from cython.cimports.cpus.vmstat import ALLOCSTALL, ALLOCSTALL_DMA, ALLOCSTALL_DMA32, PGALLOC_FAIL, PGFREE
-from cython.cimports.ipc.atomic import atomic_fetch_add, likely, unlikely, write_once
+from cython.cimports.ipc.atomic import atomic_fetch_add, barrier, likely, unlikely, write_once
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.cpumask import cpumask, cpumask_and, cpumask_weight
-from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
+from cython.cimports.ipc.interrupt import irq_save, local_irq_restore, local_irq_save
 from cython.cimports.ipc.memory import PAGE_SIZE, segment, switch_value
 from cython.cimports.ipc.processor import this_processor
-from cython.cimports.ipc.trace import trace
+from cython.cimports.ipc.trace import SWITCH_TRACE, trace
 from cython.cimports.libc.string import memset
 
 if not cython.compiled:
@@ -144,45 +144,56 @@ def get_page_from_freelist(nid, order, gfp, alloc_flags):
     return cython.cast(cython.pointer(page), cython.NULL)
 
 
-def alloc_hot_page(c, gfp):
-    """The fast path: a single page from this CPU's list of the zone that is looked at first anyway. NULL for whatever
-    is not that simple, and then nothing has happened."""
+def alloc_pages_node(nid, order, gfp):
+    """The fast path: a single page from this CPU's list of the zone that is looked at first anyway. What is not that
+    simple is a call in tail position, and then nothing has happened yet."""
+    c = this_cpu()
+    if unlikely(
+        order != 0
+        or (nid != NUMA_NO_NODE and nid != c.node)
+        or c.pcp == cython.NULL
+        or gfp & __GFP_ZERO
+        or switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE
+    ):
+        return __alloc_pages(nid, order, gfp)
     mine = cython.cast(cython.pointer(cpu_pagesets), c.pcp)
     classzone = gfp_zone(gfp)
     z = mine.preferred[classzone]
-    none = cython.cast(cython.pointer(page), cython.NULL)
     if unlikely(z == cython.NULL or not zone_watermark_ok(z, 0, z.watermark[WMARK_LOW], classzone)):
-        return none
-    if unlikely(switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE):
-        return none
-    flags: cython.int = local_irq_save()
+        return __alloc_pages(nid, order, gfp)
+    flags = irq_save(cython.address(c.hw))
     p = pcp_pop(cython.address(mine.sets[z.number]), gfpflags_to_migratetype(gfp))
-    if likely(p != cython.NULL):
-        p.flags = 0
-        p.lru.next = cython.NULL
-        p.nid = cython.cast(cython.short, z.node)
-        p.slab_cache = cython.NULL
-        p.mem_cgroup = cython.NULL
-        p.order = 0
-        p.freelist = cython.NULL
-        p.active = 0
-        c.counter[z.item] += 1
-        trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
+    if unlikely(p == cython.NULL):
+        c.hw.irq_off = flags  # what has come meanwhile is seen at the end of the next section
+        return __alloc_pages(nid, order, gfp)
+    p.flags = 0
+    p.lru.next = cython.NULL
+    p.nid = cython.cast(cython.short, z.node)
+    p.slab_cache = cython.NULL
+    p.mem_cgroup = cython.NULL
+    p.order = 0
+    p.freelist = cython.NULL
+    p.active = 0
+    c.counter[z.item] += 1
+    barrier()
+    c.hw.irq_off = flags
+    barrier()
+    if unlikely((c.hw.pending | switch_value(SWITCH_TRACE)) != 0):
+        return alloc_exit(p, flags)
+    return p
+
+
+def alloc_exit(p, flags):
+    trace(EV_MM_PAGE_ALLOC, page_to_pfn(p))
     local_irq_restore(flags)
     return p
 
 
-def alloc_pages_node(nid, order, gfp):
-    c = this_cpu()
+def __alloc_pages(nid, order, gfp):
+    """Blocks, pages of other nodes and zones, and what takes from neither without help."""
     if nid == NUMA_NO_NODE:
-        nid = c.node
-    p = cython.cast(cython.pointer(page), cython.NULL)
-    if likely(order == 0 and nid == c.node and c.pcp != cython.NULL):
-        p = alloc_hot_page(c, gfp)
-        if likely(p != cython.NULL and gfp & __GFP_ZERO == 0):
-            return p
-    if p == cython.NULL:
-        p = get_page_from_freelist(nid, order, gfp, ALLOC_WMARK_LOW)
+        nid = this_cpu().node
+    p = get_page_from_freelist(nid, order, gfp, ALLOC_WMARK_LOW)
     if unlikely(p == cython.NULL):
         p = __alloc_pages_slowpath(nid, order, gfp)
     if p == cython.NULL:
@@ -286,16 +297,31 @@ def free_pages_ok(p, order):
     free_one_page(page_zone(p), p, order)
 
 
-def free_hot_page(c, p):
-    """The fast path of a free with interrupts off. False for whatever is not that simple, and nothing has happened."""
+def __free_pages(p, order):
+    """The fast path: a single page to this CPU's list of its zone and type. The rest is calls in tail position, as in
+    alloc_pages_node()."""
+    c = this_cpu()
+    if unlikely(
+        order != 0
+        or p.flags & (PG_PCP | PG_BUDDY)
+        or c.pcp == cython.NULL
+        or switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE
+        or switch_value(SWITCH_TRACE)
+    ):
+        free_pages_slowly(p, order)
+        return
+    flags = irq_save(cython.address(c.hw))
     pfn = page_to_pfn(p)
     # Compared and not computed, so that what follows need not wait for the page's own words.
     z = cython.cast(cython.pointer(cpu_pagesets), c.pcp).preferred[ZONE_NORMAL]
     if unlikely(pfn < z.zone_start_pfn or pfn >= z.zone_end_pfn):
         z = page_zone(p)
     migratetype = get_pageblock_migratetype(z, pfn)
-    if unlikely(migratetype >= MIGRATE_PCPTYPES or switch_value(PCP_DRAIN) == PCP_DRAIN_REMOTE):
-        return False
+    if unlikely(migratetype >= MIGRATE_PCPTYPES):
+        c.hw.irq_off = flags
+        free_pages_slowly(p, order)
+        return
+    c.counter[PGFREE] += 1
     pcp = this_pageset(c, z)
     # Three branches, not an index: the list's address must not wait for the pageblock's type to be loaded.
     if migratetype == MIGRATE_UNMOVABLE:
@@ -305,23 +331,31 @@ def free_hot_page(c, p):
     else:
         full = pcp_push(pcp, p, MIGRATE_RECLAIMABLE)
     if unlikely(full):
-        free_pcppages_bulk(pcp, z, pcp.batch)
-    return True
+        free_batch(pcp, z, flags)
+        return
+    barrier()
+    c.hw.irq_off = flags
+    barrier()
+    if unlikely(c.hw.pending != 0):
+        local_irq_restore(flags)
 
 
-def __free_pages(p, order):
+def free_batch(pcp, z, flags):
+    free_pcppages_bulk(pcp, z, pcp.batch)
+    local_irq_restore(flags)
+
+
+def free_pages_slowly(p, order):
     c = this_cpu()
     if unlikely(p.flags & (PG_PCP | PG_BUDDY)):
         bad_page(p)
         return
-    flags: cython.int = local_irq_save()
+    flags = local_irq_save()
     trace(EV_MM_PAGE_FREE, page_to_pfn(p) | cython.cast(cython.long, order) << 40)
-    if likely(order == 0 and c.pcp != cython.NULL):
-        c.counter[PGFREE] += 1
-        if unlikely(not free_hot_page(c, p)):
-            free_unref_page(c, page_zone(p), p)
+    c.counter[PGFREE] += cython.cast(cython.long, 1) << order
+    if order == 0 and c.pcp != cython.NULL:
+        free_unref_page(c, page_zone(p), p)
     else:
-        c.counter[PGFREE] += cython.cast(cython.long, 1) << order
         free_pages_ok(p, order)
     local_irq_restore(flags)
 

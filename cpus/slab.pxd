@@ -1,6 +1,5 @@
 # mm/slab.c: the paths that every allocation and free takes.
-from ipc.atomic cimport barrier, read_once_int, unlikely
-from ipc.interrupt cimport take_interrupts
+from ipc.atomic cimport read_once_int, unlikely
 from ipc.processor cimport MODE_KERNEL, MODE_USER, processor
 from cpus.cpu cimport exit_to_user
 from cpus.slab_def cimport array_cache, kmem_cache
@@ -35,7 +34,7 @@ cdef void __cache_free(kmem_cache *cachep, void *objp) noexcept nogil
 cdef kmem_cache *cache_from_obj(kmem_cache *cachep, void *objp) noexcept nogil
 cdef void free_by_coordinator(kmem_cache *cachep, void *objp) noexcept nogil
 
-# kernel_enter, kernel_exit, local_irq_save, local_irq_restore with the processor at hand.
+# kernel_enter, kernel_exit with the processor at hand.
 cdef inline int enter_kernel(processor *me) noexcept nogil:
     cdef int was = read_once_int(&me.mode)
     me.mode = MODE_KERNEL
@@ -46,17 +45,3 @@ cdef inline void exit_kernel(processor *me, int was) noexcept nogil:
     me.mode = was
     if unlikely(read_once_int(&me.need_resched) != 0) and was == MODE_USER:
         exit_to_user()
-
-cdef inline int irq_save(processor *me) noexcept nogil:
-    cdef int flags = read_once_int(&me.irq_off)
-    me.irq_off = 1
-    barrier()
-    return flags
-
-cdef inline void irq_restore(processor *me, int flags) noexcept nogil:
-    barrier()
-    if flags == 0:
-        me.irq_off = 0
-        barrier()
-        if unlikely(me.pending != 0):
-            take_interrupts(me)

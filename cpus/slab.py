@@ -45,7 +45,7 @@ from cython.cimports.cpus.slub import (
 from cython.cimports.cpus.slub_def import slub_enabled
 from cython.cimports.cpus.vmstat import SLAB_ALLOC, SLAB_FREE
 from cython.cimports.ipc.atomic import atomic_fetch_add, barrier, likely, unlikely
-from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
+from cython.cimports.ipc.interrupt import irq_restore, irq_save, local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import spin_lock, spin_unlock
 from cython.cimports.ipc.memory import segment
 from cython.cimports.ipc.processor import this_processor

@@ -22,7 +22,7 @@ from cython.cimports.cpus.mm_types import (
     virt_to_head_page,
 )
 from cython.cimports.cpus.page_alloc import alloc_pages_node
-from cython.cimports.cpus.slab import enter_kernel, exit_kernel, irq_save
+from cython.cimports.cpus.slab import enter_kernel, exit_kernel
 from cython.cimports.cpus.slab_def import SLAB_ACCOUNT, kmalloc_index, numa_mem_id, slab_root
 from cython.cimports.cpus.slab_exit import alloc_exit, free_exit, free_large, leaves_slowly
 from cython.cimports.cpus.slub_def import (
@@ -67,7 +67,7 @@ from cython.cimports.cpus.vmstat import (
 )
 from cython.cimports.ipc.atomic import barrier, likely, optimizer_hide_var, read_once, read_once_ptr, unlikely
 from cython.cimports.ipc.histogram import ilog2
-from cython.cimports.ipc.interrupt import local_irq_restore, local_irq_save
+from cython.cimports.ipc.interrupt import irq_save, local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import spin_lock, spin_unlock
 from cython.cimports.ipc.memory import PAGE_SHIFT
 from cython.cimports.ipc.percpu import this_cpu_add, this_cpu_cmpxchg_double, this_cpu_cmpxchg_pair

@@ -8,7 +8,7 @@
 # Interrupts are switched off by a flag and not by a system call: the handler sees the flag and returns, and
 # local_irq_restore() takes what has come meanwhile. Only this CPU's own interrupts look at the flag, so a compiler
 # barrier is enough.
-from ipc.atomic cimport barrier, read_once, unlikely, vlong
+from ipc.atomic cimport barrier, read_once, read_once_int, unlikely, vlong
 from ipc.gate cimport SLICE_OVER, gate_stop
 from ipc.processor cimport processor, this_processor
 
@@ -27,21 +27,26 @@ cdef void take_interrupts(processor *me) noexcept nogil                   # entr
 cdef void serve_pending(processor *me) noexcept nogil                     # the same without the exit work
 cdef int install_handler() noexcept nogil
 
-cdef inline int local_irq_save() noexcept nogil:
-    cdef processor *me = this_processor()
-    cdef int flags = me.irq_off
+cdef inline int irq_save(processor *me) noexcept nogil:
+    """local_irq_save() with the processor at hand."""
+    cdef int flags = read_once_int(&me.irq_off)    # a copy of a vint would be volatile, and go through the stack
     me.irq_off = 1
     barrier()
     return flags
 
-cdef inline void local_irq_restore(int flags) noexcept nogil:
-    cdef processor *me = this_processor()
+cdef inline void irq_restore(processor *me, int flags) noexcept nogil:
     barrier()
     if flags == 0:
         me.irq_off = 0
         barrier()
         if unlikely(me.pending != 0):
             take_interrupts(me)
+
+cdef inline int local_irq_save() noexcept nogil:
+    return irq_save(this_processor())
+
+cdef inline void local_irq_restore(int flags) noexcept nogil:
+    irq_restore(this_processor(), flags)
 
 cdef inline void local_irq_disable() noexcept nogil:
     this_processor().irq_off = 1

@@ -83,3 +83,18 @@ def from_python(settings: Settings) -> list[Check]:
         cache = machine.kmem_cache_create("pairs", SIZE, on=0).address
         found = [machine.run(python_body, on=0, cache=cache, pairs=PAIRS)[0] for _ in range(settings.pairs)]
     return [Check("slab, from a Python body", statistics.median(found), PYTHON_NS, "ns")]
+
+
+def page_body(cpu: Any, count: int, blocks: int) -> list[int]:
+    """On a CPU: ticks per pair of single pages, a figure a block."""
+    from cpus import page_faces
+
+    return [page_faces.cycle(count) for _ in range(blocks)]
+
+
+def pages(settings: Settings) -> list[Check]:
+    """Pairs of single pages through a per-CPU pageset."""
+    with Machine(cpus=1, memory=256 << 20, pin=True, bodies=[page_body]) as machine:
+        machine.run(page_body, on=0, count=1000, blocks=1)
+        found = machine.run(page_body, on=0, count=settings.rounds(PAIRS), blocks=settings.pairs)[0]
+    return [Check("pages, per-CPU pageset", float(statistics.median(found)), TICKS, "ticks")]
