@@ -145,7 +145,8 @@ class Bench:
     ) -> Block:
         """One block: `rounds` calls from CPU `on`, after `warm_up` more; `gap_us` between two, spinning or asleep."""
         arguments = (action, rounds, warm_up, gap_us, int(spin), target)
-        with as_the_floor_sends(self.machine.coordinator.plan.boosted) if on == COORDINATOR else contextlib.nullcontext():
+        boosted = self.machine.coordinator.plan.boosted
+        with as_the_floor_sends(boosted) if on == COORDINATOR else contextlib.nullcontext():
             self.machine.call(self._functions["send"], *arguments, on=on)
         found = {kind: self._samples(kind, rounds) for kind in ("acked", "returned", "delivered")}
         return Block(
