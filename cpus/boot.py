@@ -7,7 +7,7 @@ so the interpreter's after-fork work is done at its first body.
 
 import cython
 from cython.cimports.cpus.cpu import MAIL_BODY, MAIL_CALL, MAIL_NONE, cpu_of, mail_function, run_cpu, this_cpu
-from cython.cimports.cpus.smp import complete_requests_of_dead
+from cython.cimports.cpus.smp_overdue import complete_requests_of_dead
 from cython.cimports.cpus.workqueue import adopt_work_of_dead
 from cython.cimports.ipc.atomic import (
     atomic_fetch_add,

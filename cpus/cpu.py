@@ -7,8 +7,9 @@ in user mode is done on top of it, on the way out of the interrupt: so a Python 
 
 import cython
 from cython.cimports.cpus.events import EV_TASK_MIGRATE
+from cython.cimports.cpus.llist import llist_add, llist_del_all_reversed
 from cython.cimports.cpus.rcu import note_quiescent_state, rcu_softirq
-from cython.cimports.cpus.smp import handle_call_function, llist_add, llist_del_all_reversed
+from cython.cimports.cpus.smp import handle_call_function
 from cython.cimports.cpus.vmstat import TASK_MIGRATIONS
 from cython.cimports.cpus.workqueue import run_kworkers
 from cython.cimports.ipc.atomic import (

@@ -10,14 +10,7 @@ reclaim at the same time does so (cpus/pcp_drain).
 
 import cython
 from cython.cimports.cpus.buddy import back_pages
-from cython.cimports.cpus.cpu import (
-    LAT_RECLAIM,
-    count_event,
-    count_events,
-    cpu_online_mask,
-    record_latency,
-    this_cpu,
-)
+from cython.cimports.cpus.cpu import LAT_RECLAIM, count_event, cpu_online_mask, record_latency, this_cpu
 from cython.cimports.cpus.events import EV_MM_PAGE_ALLOC, EV_MM_PAGE_FREE, EV_RECLAIM_BEGIN, EV_RECLAIM_END
 from cython.cimports.cpus.mm_types import (
     __GFP_ATOMIC,

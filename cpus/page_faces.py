@@ -4,7 +4,6 @@ import cython
 from cython.cimports.cpus import mm_types, mmzone
 from cython.cimports.cpus.buddy import set_pageblock_migratetype
 from cython.cimports.cpus.cpu import cpu_of, cpu_online_mask, cpu_relax, this_cpu
-from cython.cimports.cpus.list_head import list_head
 from cython.cimports.cpus.locks import locks
 from cython.cimports.cpus.mm_types import page, page_to_pfn, pfn_to_page
 from cython.cimports.cpus.mmzone import (

@@ -1,20 +1,11 @@
 # mm/page_alloc.c: drain_all_pages, in every form that was discussed or merged (switch pcp-drain).
-from ipc.atomic cimport vlong
 from ipc.cpumask cimport cpumask
 from cpus.cpu cimport cpu
 from cpus.mmzone cimport zone
-from cpus.workqueue cimport work_struct
 
 cdef enum:
     DRAIN_SKIPPED = -1            # somebody else is draining, or a kworker may not wait for kworkers
     RESCHED_NS = 50000            # how long who waits for the spinlock gives its host core away
-    RESCUE_MS = 100               # a work item whose CPU sleeps inside the kernel is run by interrupt after so long
-
-cdef struct drain_work:
-    work_struct work              # first: an item is a drain_work
-    vlong wanted                  # by the drain that is under way
-    long cpu
-    zone *only
 
 # only: one zone, or NULL for all. Interrupts must be on. How many CPUs were asked or emptied, or DRAIN_SKIPPED.
 cdef long drain_all_pages(zone *only) noexcept nogil
@@ -32,14 +23,7 @@ cdef void set_or_clear(cpumask *mask, zone *only) noexcept nogil
 cdef void only_set(cpumask *mask, zone *only) noexcept nogil
 cdef long drain_static_mask(int variant, zone *only) noexcept nogil
 cdef long drain_private_mask(zone *only) noexcept nogil
-cdef long drain_by_work(zone *only) noexcept nogil
 cdef long drain_remotely(zone *only) noexcept nogil
 cdef void drain_and_clear(void *info) noexcept nogil
-cdef void drain_local_pages_wq(work_struct *work) noexcept nogil
-cdef void run_drain_work(drain_work *d) noexcept nogil
-cdef void rescue_by_interrupt(void *info) noexcept nogil
-cdef void rescue_sleepers() noexcept nogil
-cdef void wait_for_drain_works() noexcept nogil
-cdef long queue_drain_works(zone *only) noexcept nogil
 cdef void count_avoided(long sent, long other, bint own_too) noexcept nogil
 cdef void log_drain(long asked) noexcept nogil

@@ -6,13 +6,13 @@ hardware reaches the kernel and the transport: so a sound machine pays nothing f
 
 import cython
 from cython.cimports.cpus.cpu import this_cpu
+from cython.cimports.cpus.llist import llist_del_all_reversed
 from cython.cimports.cpus.selftest import compute
 from cython.cimports.cpus.smp import (
     CSD_FLAG_SYNCHRONOUS,
     acknowledge,
     csd_unlock,
     handle_call_function,
-    llist_del_all_reversed,
 )
 from cython.cimports.ipc.cpumask import next_bit
 from cython.cimports.ipc.host import get_errno, set_errno

@@ -35,13 +35,12 @@ from cython.cimports.cpus.slab_grow import slabs_destroy
 from cython.cimports.cpus.slab_node import ____cache_alloc_node, cache_free_alien
 from cython.cimports.cpus.slub import (
     slub_alloc,
-    slub_alloc_bulk,
     slub_alloc_node,
     slub_free,
-    slub_free_bulk,
     slub_kmalloc,
     slub_kmalloc_slab,
 )
+from cython.cimports.cpus.slub_bulk import slub_alloc_bulk, slub_free_bulk
 from cython.cimports.cpus.slub_def import slub_enabled
 from cython.cimports.cpus.vmstat import SLAB_ALLOC, SLAB_FREE
 from cython.cimports.ipc.atomic import atomic_fetch_add, barrier, likely, unlikely

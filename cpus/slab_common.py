@@ -2,10 +2,9 @@
 
 import cython
 from cython.cimports.cpus.cpu import LAT_CREATE, LAT_SHRINK, count_event, record_latency
-from cython.cimports.cpus.events import EV_CACHE_CREATE, EV_CACHE_DESTROY, EV_SHRINK_BEGIN, EV_SHRINK_END
-from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_add_tail, list_del
+from cython.cimports.cpus.events import EV_CACHE_CREATE, EV_SHRINK_BEGIN, EV_SHRINK_END
+from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_del
 from cython.cimports.cpus.locks import locks
-from cython.cimports.cpus.rcu import rcu_barrier_sched
 from cython.cimports.cpus.slab_death import shutdown_memcg_caches
 from cython.cimports.cpus.slab_debug import WHERE_DESTROY, WHERE_SHRINK, path_enter, path_leave
 from cython.cimports.cpus.slab_def import (
@@ -18,8 +17,6 @@ from cython.cimports.cpus.slab_def import (
     SLAB_NOLEAKTRACE,
     SLAB_RECLAIM_ACCOUNT,
     SLAB_TYPESAFE_BY_RCU,
-    array_cache,
-    cache_of_list,
     cache_of_root_node,
     is_root_cache,
     kmem_cache_node,
@@ -34,7 +31,7 @@ from cython.cimports.cpus.slub_def import slub_enabled
 from cython.cimports.cpus.slub_drain import slub_shrink, slub_shutdown
 from cython.cimports.cpus.slub_setup import slub_create, slub_release
 from cython.cimports.cpus.switches import SHRINK_SLAB_MUTEX
-from cython.cimports.cpus.vmstat import CACHES_CREATED, CACHES_DESTROYED
+from cython.cimports.cpus.vmstat import CACHES_CREATED
 from cython.cimports.ipc.clock import get_cycles
 from cython.cimports.ipc.lock import down_read, mutex_lock, mutex_unlock, up_read
 from cython.cimports.ipc.memory import CACHE_LINE, heap_alloc, segment, switch_on

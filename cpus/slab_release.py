@@ -23,7 +23,6 @@ from cython.cimports.cpus.slab_def import SLAB_TYPESAFE_BY_RCU, cache_of_deact_h
 from cython.cimports.cpus.switches import (
     RELEASE_BARRIER,
     RELEASE_BARRIER_ASYNC_BATCHED,
-    RELEASE_BARRIER_CALL_RCU_EACH,
     RELEASE_BARRIER_NONE,
     RELEASE_BARRIER_PER_CALL,
     RELEASE_BARRIER_PER_MEMCG,

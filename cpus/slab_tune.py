@@ -11,7 +11,6 @@ from cython.cimports.cpus.slab_def import (
     SLAB_DEBUG_FLAGS,
     SLAB_FULL,
     SLAB_UP,
-    array_cache,
     cache_of_child_node,
     is_root_cache,
     slab_root,

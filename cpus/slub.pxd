@@ -6,9 +6,7 @@ from cpus.slub_def cimport kmem_cache_cpu
 # kmem_cache_alloc and its kin of cpus/slab come here for SLUB's caches; a loop may call them directly.
 cdef void *slub_alloc(kmem_cache *cachep, long gfp) noexcept nogil
 cdef void *slub_alloc_node(kmem_cache *cachep, long gfp, long nid) noexcept nogil
-cdef long slub_alloc_bulk(kmem_cache *cachep, long gfp, long n, void **objects) noexcept nogil    # n or 0
 cdef void slub_free(void *object) noexcept nogil
-cdef void slub_free_bulk(long n, void **objects) noexcept nogil
 cdef kmem_cache *slub_kmalloc_slab(long size) noexcept nogil     # NULL: the size needs whole pages
 cdef void *slub_kmalloc(long size, long gfp) noexcept nogil
 

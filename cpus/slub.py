@@ -11,7 +11,6 @@ A kernel task could be moved to another CPU between the two reads; here a CPU is
 import cython
 from cython.cimports.cpus.cpu import count_event, cpu, kernel_enter, kernel_exit, this_cpu
 from cython.cimports.cpus.events import EV_ALLOC, EV_FREE
-from cython.cimports.cpus.list_head import list_empty
 from cython.cimports.cpus.mm_types import (
     __GFP_ACCOUNT,
     __GFP_COMP,
@@ -23,7 +22,7 @@ from cython.cimports.cpus.mm_types import (
 )
 from cython.cimports.cpus.page_alloc import alloc_pages_node
 from cython.cimports.cpus.slab import enter_kernel, exit_kernel
-from cython.cimports.cpus.slab_def import SLAB_ACCOUNT, kmalloc_index, numa_mem_id, slab_root
+from cython.cimports.cpus.slab_def import SLAB_ACCOUNT, kmalloc_index, slab_root
 from cython.cimports.cpus.slab_exit import alloc_exit, free_exit, free_large, leaves_slowly
 from cython.cimports.cpus.slub_def import (
     DEACTIVATE_TO_TAIL,
@@ -38,7 +37,6 @@ from cython.cimports.cpus.slub_def import (
     is_frozen,
     kmem_cache_cpu,
     kmem_cache_has_cpu_partial,
-    kmem_cache_slub,
     next_partial,
     objects_of,
     read_counters,
@@ -65,7 +63,7 @@ from cython.cimports.cpus.vmstat import (
     SLUB_CPU_PARTIAL_FREE,
     SLUB_FREE_SLOWPATH,
 )
-from cython.cimports.ipc.atomic import barrier, likely, optimizer_hide_var, read_once, read_once_ptr, unlikely
+from cython.cimports.ipc.atomic import barrier, optimizer_hide_var, read_once, read_once_ptr, unlikely
 from cython.cimports.ipc.histogram import ilog2
 from cython.cimports.ipc.interrupt import irq_save, local_irq_restore, local_irq_save
 from cython.cimports.ipc.lock import spin_lock, spin_unlock
@@ -245,28 +243,6 @@ def new_slab_objects(cachep, gfp, nid, c):
     return freelist
 
 
-def slub_alloc_bulk(cachep, gfp, n, objects):
-    """since v4.3, slub: support for bulk free with SLUB freelists (Brouer 2015); all or nothing."""
-    was = kernel_enter()
-    put = slab_root().memcg_put_cache
-    accounted: cython.bint = put != cython.NULL and ((cachep.flags & SLAB_ACCOUNT) | (gfp & __GFP_ACCOUNT)) != 0
-    if accounted:
-        cachep = slab_root().memcg_get_cache(cachep)
-    done: cython.long = 0
-    while done < n:
-        objects[done] = slab_alloc_node(cachep, gfp, NUMA_NO_NODE)
-        if objects[done] == cython.NULL:
-            break
-        done += 1
-    if done < n:
-        slub_free_bulk(done, objects)
-        done = 0
-    if accounted:
-        put(cachep)
-    kernel_exit(was)
-    return done
-
-
 # --- free -----------------------------------------------------------------------------------------
 
 
@@ -382,31 +358,6 @@ def __slab_free(cachep, p, head, tail, cnt):
         add_partial(n, p, DEACTIVATE_TO_TAIL)
     spin_unlock(cython.address(n.list_lock))
     local_irq_restore(flags)
-
-
-def slub_free_bulk(n, objects):
-    """Neighbours of one slab are linked and freed as one (build_detached_freelist)."""
-    was = kernel_enter()
-    i: cython.long = 0
-    while i < n:
-        head = objects[i]
-        p = virt_to_head_page(head)
-        if p.flags & PG_SLAB == 0:
-            slub_free(head)
-            i += 1
-            continue
-        cachep = cython.cast(cython.pointer(kmem_cache), p.slab_cache)
-        tail = head
-        cnt: cython.long = 1
-        trace(EV_FREE, cython.cast(cython.ulong, head))
-        while i + cnt < n and virt_to_head_page(objects[i + cnt]) == p:
-            trace(EV_FREE, cython.cast(cython.ulong, objects[i + cnt]))
-            set_freepointer(slub_of(cachep), objects[i + cnt], head)
-            head = objects[i + cnt]
-            cnt += 1
-        slab_free(cachep, p, head, tail, cnt)
-        i += cnt
-    kernel_exit(was)
 
 
 # --- kmalloc --------------------------------------------------------------------------------------

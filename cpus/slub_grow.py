@@ -23,7 +23,6 @@ from cython.cimports.cpus.slab_release import cache_is_alive
 from cython.cimports.cpus.slub_def import (
     FROZEN_SHIFT,
     OBJECTS_SHIFT,
-    counters_of,
     objects_of,
     read_counters,
     set_freepointer,
@@ -32,7 +31,6 @@ from cython.cimports.cpus.slub_def import (
 from cython.cimports.cpus.vmstat import SLAB_GROW, SLABS_FREED
 from cython.cimports.ipc.atomic import atomic_fetch_add
 from cython.cimports.ipc.interrupt import local_irq_disable, local_irq_enable, local_irq_restore, local_irq_save
-from cython.cimports.ipc.memory import PAGE_SIZE
 from cython.cimports.ipc.trace import trace
 
 if not cython.compiled:

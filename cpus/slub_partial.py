@@ -14,7 +14,6 @@ from cython.cimports.cpus.slub_def import (
     cpu_slab,
     get_freepointer,
     inuse_of,
-    is_frozen,
     next_partial,
     objects_of,
     partial_objects,

@@ -23,11 +23,8 @@ cdef int on_each_cpu(smp_call_func_t func, void *info, bint wait) noexcept nogil
 cdef int on_each_cpu_mask(cpumask *mask, smp_call_func_t func, void *info, bint wait) noexcept nogil
 cdef int on_each_cpu_cond(smp_cond_func_t cond, smp_call_func_t func, void *info, bint wait, bint fail_mask) noexcept nogil
 cdef int kick_all_cpus_sync() noexcept nogil        # how many CPUs were interrupted
-cdef int complete_requests_of_dead(long cpu) noexcept nogil
 
 cdef void handle_call_function(processor *me, long vectors) noexcept nogil
-cdef bint llist_add(void *head, void *entry) noexcept nogil
-cdef void *llist_del_all_reversed(void *head) noexcept nogil
 
 cdef void do_nothing(void *info) noexcept nogil
 cdef call_single_data *csds_of(cpu *c) noexcept nogil
@@ -39,7 +36,6 @@ cdef bint enqueue(
     cpu *c, call_single_data *csd, long target, smp_call_func_t func, void *info, long flags, unsigned long site
 ) noexcept nogil
 cdef void wait_for_acks(cpu *c, long targets) noexcept nogil
-cdef void look_after_overdue(cpu *c) noexcept nogil
 cdef void run_request(cpu *c, call_single_data *csd) noexcept nogil
 cdef void call_targets(
     cpu *c, cpumask *targets, long count, smp_call_func_t func, void *info, bint wait, unsigned long site

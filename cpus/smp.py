@@ -13,23 +13,22 @@ import cython
 from cython.cimports.cpus.cpu import LAT_CALL_MANY, LAT_IPI, LAT_KICK, cpu_of, cpu_online_mask, this_cpu
 from cython.cimports.cpus.events import EV_CALL_BEGIN, EV_CALL_END, EV_CSD_ENTRY, EV_CSD_EXIT, EV_CSD_QUEUE
 from cython.cimports.cpus.ledger import caller, ledger_find, ledger_served, ledger_wait, locks_held
+from cython.cimports.cpus.llist import llist_add, llist_del_all_reversed
+from cython.cimports.cpus.smp_overdue import complete_requests_of_dead, look_after_overdue
 from cython.cimports.cpus.switches import CALL_MULTICAST, CALL_MULTICAST_ALWAYS
-from cython.cimports.cpus.vmstat import CSD_TIMEOUTS, IPIS_AVOIDED_EMPTY, IPIS_SENT, KICK_IPIS, KICKS
+from cython.cimports.cpus.vmstat import IPIS_AVOIDED_EMPTY, IPIS_SENT, KICK_IPIS, KICKS
 from cython.cimports.ipc.atomic import (
     atomic_fetch_add,
     barrier,
     cmpxchg,
-    cmpxchg_ptr,
     prefetch_write,
     read_once,
-    read_once_ptr,
     smp_load_acquire,
     smp_mb,
     smp_store_release,
     spin_pause,
     write_once,
     xchg,
-    xchg_ptr,
 )
 from cython.cimports.ipc.boost import SWITCH_BOOST, boost_sender
 from cython.cimports.ipc.clock import get_cycles
@@ -42,7 +41,7 @@ from cython.cimports.ipc.cpumask import (
     cpumask_test_cpu,
     cpumask_weight,
 )
-from cython.cimports.ipc.gate import KEEP_SLOT_NS, gate_close, gate_enter, gate_leave, gate_open, the_gate
+from cython.cimports.ipc.gate import KEEP_SLOT_NS, gate_close, gate_enter, gate_leave, gate_open
 from cython.cimports.ipc.histogram import histogram_add
 from cython.cimports.ipc.interrupt import (
     local_irq_restore,
@@ -67,31 +66,6 @@ from cython.cimports.ipc.trace import trace
 
 if not cython.compiled:
     raise ImportError("cpus.smp is not built; run `make setup`")
-
-
-def llist_add(head, entry):
-    """Push onto a lock-less list whose links are the entries' first words. True if it was empty."""
-    link = cython.cast(cython.pointer(cython.p_void), entry)
-    first = read_once_ptr(head)
-    while True:
-        link[0] = first
-        seen = cmpxchg_ptr(head, first, entry)
-        if seen == first:
-            return first == cython.NULL
-        first = seen
-
-
-def llist_del_all_reversed(head):
-    """Take the whole list, oldest first."""
-    entry = xchg_ptr(head, cython.NULL)
-    done: cython.p_void = cython.NULL
-    while entry != cython.NULL:
-        link = cython.cast(cython.pointer(cython.p_void), entry)
-        following = link[0]
-        link[0] = done
-        done = entry
-        entry = following
-    return done
 
 
 def csds_of(c):
@@ -194,45 +168,6 @@ def enqueue(c, csd, target, func, info, flags, site):
     if cpu_of(target).hw.dead:
         complete_requests_of_dead(target)
     return was_empty
-
-
-def complete_requests_of_dead(cpu):
-    """Answer for a CPU that died: what it was serving, and what is still queued. Whoever waits for it goes on."""
-    dead = cpu_of(cpu)
-    done = 0
-    for lists in range(2):
-        if lists == 0:
-            csd = cython.cast(cython.pointer(call_single_data), xchg_ptr(cython.address(dead.serving), cython.NULL))
-        else:
-            csd = cython.cast(
-                cython.pointer(call_single_data), llist_del_all_reversed(cython.address(dead.call_single_queue))
-            )
-        while csd != cython.NULL:
-            following = csd.next
-            dead.csd_refused += 1
-            done += 1
-            if read_once(cython.address(csd.flags)) & CSD_FLAG_SYNCHRONOUS:
-                acknowledge(csd)
-            else:
-                csd_unlock(csd)
-            csd = following
-    return done
-
-
-def look_after_overdue(c):
-    """What was not answered in time is rung again: a lost signal costs a delay, never a hang."""
-    for target in range(segment().nr_cpus):
-        csd = cython.address(c.cfd[target])
-        if read_once(cython.address(csd.flags)) & CSD_FLAG_LOCK:
-            if cpu_of(target).hw.dead:
-                complete_requests_of_dead(target)
-                if csd.flags & CSD_FLAG_SYNCHRONOUS:  # run, but not answered for
-                    acknowledge(csd)
-            elif cpu_of(target).hw.pending != 0:
-                private().overdue(processor_of(target))
-            if get_cycles() - csd.since > CSD_TIMEOUT_S * 1000000 * segment().cycles_per_us:
-                c.counter[CSD_TIMEOUTS] += 1
-                csd.since = get_cycles()
 
 
 def wait_for_acks(c, targets):

@@ -12,7 +12,7 @@ and is changed under the zone's lru_lock only; a page's zone never changes, so t
 import cython
 from cython.cimports.cpus.cpu import count_event, count_events
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add, list_del, list_empty, list_head
-from cython.cimports.cpus.mm_types import PG_LRU, PG_REFERENCED, PG_TAIL
+from cython.cimports.cpus.mm_types import PG_LRU, PG_REFERENCED
 from cython.cimports.cpus.mmzone import mm_root, node_zone, page_zone, populated_zone
 from cython.cimports.cpus.page_alloc import __free_pages
 from cython.cimports.cpus.vmstat import PGSCAN_DIRECT, PGSTEAL_DIRECT

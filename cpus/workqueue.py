@@ -8,8 +8,8 @@ unbound worker runs wherever the scheduler puts it; the choice is recorded in do
 import cython
 from cython.cimports.cpus.cpu import AREA_WORKQUEUES, cpu_of, cpu_online_mask, this_cpu
 from cython.cimports.cpus.events import EV_WORK_BEGIN, EV_WORK_END
+from cython.cimports.cpus.llist import llist_add, llist_del_all_reversed
 from cython.cimports.cpus.locks import CLASS_WORKQUEUE_LOCK
-from cython.cimports.cpus.smp import llist_add, llist_del_all_reversed
 from cython.cimports.cpus.vmstat import WORK_RUN
 from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, read_once_ptr, write_once, xchg
 from cython.cimports.ipc.cpumask import cpumask_next

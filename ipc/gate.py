@@ -16,7 +16,7 @@ from cython.cimports.ipc.cpumask import clear_bit, next_bit, set_bit
 from cython.cimports.ipc.host import futex_wait, futex_wake
 from cython.cimports.ipc.interrupt import TIMER_SIGNAL, serve_pending
 from cython.cimports.ipc.park import PARK_NS, park, park_begin, park_end, wake_cpu
-from cython.cimports.ipc.processor import WAIT_BROADCAST, WAIT_NONE, WAIT_SLOT, processor_of
+from cython.cimports.ipc.processor import WAIT_BROADCAST, WAIT_SLOT, processor_of
 from cython.cimports.ipc.trace import EV_PAUSE, EV_RESUME, EV_SLOT_GIVEN, EV_SLOT_TAKEN, trace
 
 if not cython.compiled:

@@ -5,16 +5,7 @@ interrupt costs. `returned` ends when the call returns: what the caller waits.
 """
 
 import cython
-from cython.cimports.cpus.cpu import (
-    AREA_WORKLOAD,
-    TASK_DONE,
-    cpu_of,
-    cpu_online_mask,
-    cpu_relax,
-    nr_cpu_ids,
-    this_cpu,
-    wake_up_process,
-)
+from cython.cimports.cpus.cpu import AREA_WORKLOAD, TASK_DONE, cpu_of, cpu_relax, nr_cpu_ids, this_cpu, wake_up_process
 from cython.cimports.cpus.locks import CLASS_WORKLOAD_LOCK
 from cython.cimports.cpus.smp import (
     on_each_cpu_cond,
@@ -25,7 +16,7 @@ from cython.cimports.cpus.smp import (
 )
 from cython.cimports.ipc.atomic import atomic_fetch_add, barrier, read_once, write_once
 from cython.cimports.ipc.clock import get_cycles
-from cython.cimports.ipc.cpumask import cpumask_clear, cpumask_set_cpu, cpumask_test_cpu
+from cython.cimports.ipc.cpumask import cpumask_clear, cpumask_set_cpu
 from cython.cimports.ipc.host import getpid
 from cython.cimports.ipc.interrupt import (
     local_irq_restore,
@@ -35,7 +26,7 @@ from cython.cimports.ipc.interrupt import (
     preempt_enable,
 )
 from cython.cimports.ipc.lock import spin_lock, spin_lock_init, spin_unlock
-from cython.cimports.ipc.memory import heap_alloc, heap_free, segment
+from cython.cimports.ipc.memory import heap_alloc, segment
 from cython.cimports.ipc.processor import COORDINATOR
 from cython.cimports.ipc.random import draw
 

@@ -4,7 +4,7 @@ Without the reader a callback queued for the measurement could have run before t
 """
 
 import cython
-from cython.cimports.cpus.cpu import count_event, cpu_of, this_cpu
+from cython.cimports.cpus.cpu import cpu_of
 from cython.cimports.cpus.rcu import call_rcu_sched
 from cython.cimports.cpus.slab_release import events_workqueue, hold_releases
 from cython.cimports.cpus.vmstat import RCU_BARRIER_IPIS

@@ -6,13 +6,13 @@ come. Whoever finds no memory leaves its step and tries again at its next one; w
 """
 
 import cython
-from cython.cimports.cpus.cpu import TASK_DONE, TASK_RUN, cpu_of, kernel_enter, kernel_exit, wake_up_process
+from cython.cimports.cpus.cpu import TASK_DONE, TASK_RUN, kernel_enter, kernel_exit, wake_up_process
+from cython.cimports.cpus.llist import llist_add, llist_del_all_reversed
 from cython.cimports.cpus.mm_types import GFP_HIGHUSER_MOVABLE, GFP_KERNEL, page
 from cython.cimports.cpus.mmzone import holds_pages, zone
 from cython.cimports.cpus.oom_kill import oom_task_add, oom_task_exit
 from cython.cimports.cpus.page_alloc import __free_pages, alloc_pages_node
 from cython.cimports.cpus.slab import kfree, kmalloc
-from cython.cimports.cpus.smp import llist_add, llist_del_all_reversed
 from cython.cimports.cpus.vmscan import lru_cache_add, mark_page_accessed, page_unmap
 from cython.cimports.ipc.atomic import atomic_fetch_add, read_once, read_once_ptr, vlong, write_once
 from cython.cimports.ipc.clock import get_cycles

@@ -9,7 +9,6 @@ So a cache's users have: `active` of all its slabs, less what lies in arrays. An
 """
 
 import cython
-from cython.cimports.cpus.list_head import list_head
 from cython.cimports.cpus.mm_types import (
     PG_BUDDY,
     PG_PCP,
@@ -22,7 +21,6 @@ from cython.cimports.cpus.mm_types import (
 from cython.cimports.cpus.slab_def import (
     CFLGS_OFF_SLAB,
     QUARANTINE_SLOTS,
-    alien_cache,
     cache_of_list,
     cpu_cache_of,
     kmem_cache,

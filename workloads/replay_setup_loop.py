@@ -6,18 +6,15 @@ from cython.cimports.cpus.memcontrol import mem_cgroup
 from cython.cimports.cpus.slab_def import cache_of_list, kmem_cache, slab_root
 from cython.cimports.cpus.slub_def import slub_enabled, slub_of
 from cython.cimports.ipc.atomic import read_once
-from cython.cimports.ipc.histogram import HISTOGRAM_BUCKETS, histogram
+from cython.cimports.ipc.histogram import HISTOGRAM_BUCKETS
 from cython.cimports.ipc.lock import spin_lock_detail
 from cython.cimports.ipc.memory import heap_alloc, segment
 from cython.cimports.ipc.processor import COORDINATOR
 from cython.cimports.workloads.replay_loop import (
-    MAX_KINDS,
     NR_COSTS,
-    NR_OPS,
     flush_creations,
     kind_count,
     make_memcgs,
-    replay_kind,
     replay_slot,
     start,
     step,

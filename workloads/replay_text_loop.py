@@ -1,7 +1,7 @@
 """Reading of trace text, line by line, byte by byte, without Python objects."""
 
 import cython
-from cython.cimports.libc.string import memchr, memcmp, memset
+from cython.cimports.libc.string import memchr, memcmp
 
 if not cython.compiled:
     raise ImportError("workloads.replay_text_loop is not built; run `make setup`")
