@@ -43,4 +43,6 @@ cdef extern from "Python.h":
     void PyOS_AfterFork_Child()
 
 cdef void become_cpu(long id, int parent, bint pin, bint queue) noexcept nogil
+cdef void take_off_line(long id) noexcept nogil
+cdef void leave(cpu *c) noexcept nogil
 cdef void reply(cpu *c, const char *text, long length) noexcept nogil

@@ -79,8 +79,8 @@ def live(id: int, runner) -> None:
     while True:
         with cython.nogil:
             command = run_cpu(c)
-        if command != MAIL_BODY:
-            _exit(0)
+            if command != MAIL_BODY:
+                leave(c)
         if not python_ready:
             PyOS_AfterFork_Child()
             python_ready = True
@@ -93,6 +93,24 @@ def live(id: int, runner) -> None:
         c.hw.mode = MODE_KERNEL
         c.current = cython.NULL
         reply(c, text, len(text))
+
+
+def take_off_line(id):
+    """The dead mark first: whoever queues a request from now on completes it itself. Then what was queued before."""
+    me = processor_of(id)
+    me.dead = 1
+    me.mode = MODE_DEAD
+    cpumask_set_cpu(id, cython.address(segment().dead))
+    cpumask_clear_cpu(id, cython.address(segment().online))
+    complete_requests_of_dead(id)
+
+
+def leave(c):
+    """The machine is shut down. Others end a little later, and may wait for this CPU's answer or token meanwhile."""
+    mask_interrupts(SIG_BLOCK)
+    take_off_line(c.hw.id)
+    gate_forget(c.hw.id)
+    _exit(0)
 
 
 def reply(c, text, length):
@@ -247,15 +265,9 @@ def shut_down(count: int) -> None:
 def cpu_died(id: int) -> int:
     """A CPU's process is gone: take it off line, answer for it, free what it held. Returns the locks that broke.
 
-    Called by the supervisor thread. The order matters: the dead mark first, so that whoever queues a request from now
-    on completes it itself; then what was queued before.
+    Called by the supervisor thread.
     """
-    me = processor_of(id)
-    me.dead = 1
-    me.mode = MODE_DEAD
-    cpumask_set_cpu(id, cython.address(segment().dead))
-    cpumask_clear_cpu(id, cython.address(segment().online))
-    complete_requests_of_dead(id)
+    take_off_line(id)
     broken = break_locks(id) + break_heap_lock(id)
     gate_forget(id)
     mail = cython.address(cpu_of(id).mail)

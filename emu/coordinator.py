@@ -69,6 +69,7 @@ class Coordinator:
         self.plan = plan
         self.runner = runner
         self.pids: list[int] = []
+        self.killed = 0  # CPUs that did not end by themselves at shut-down
         self.deaths: list[Death] = []
         self.warnings: list[str] = []
         self._stuck: set[int] = set()
@@ -265,11 +266,10 @@ class Coordinator:
     def _reap(self) -> None:
         deadline = time.monotonic() + EXIT_SECONDS
         left = [pid for pid in self.pids if pid]
-        killed = False
         while left:
             left = [pid for pid in left if os.waitpid(pid, os.WNOHANG)[0] == 0]
-            if left and not killed and time.monotonic() > deadline:
-                killed = True
+            if left and not self.killed and time.monotonic() > deadline:
+                self.killed = len(left)
                 for pid in left:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)

@@ -83,11 +83,10 @@ def use():
 def create_queues(count: int) -> None:
     """One queue per CPU, unlinked at once and inherited by fork. Raises QueueError; then none is left."""
     import os
-    import secrets
 
     try:
         for cpu in range(count):
-            name = f"/emu-{os.getpid()}-{secrets.token_hex(16)}"
+            name = f"/emu-{os.getpid()}-{os.urandom(16).hex()}"
             queue = posix_ipc.MessageQueue(
                 name, posix_ipc.O_CREX, mode=0o600, max_messages=MESSAGES, max_message_size=MESSAGE_BYTES
             )

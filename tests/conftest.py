@@ -27,7 +27,7 @@ def nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     if HERE not in path.parents or path.relative_to(HERE).parts[0] not in MACHINE_TESTS:
         yield
         return
-    from tests.machines import leftovers
+    from tests.processes import leftovers
 
     before = leftovers()
     yield

@@ -11,7 +11,7 @@ import pytest
 
 from emu.commands import COMMANDS
 from emu.errors import NotSupportedError
-from tests.machines import ROOT, SLACK
+from tests.processes import ROOT, SLACK
 
 pexpect = pytest.importorskip("pexpect")
 pytest.importorskip("shtab")

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.machines import ROOT
+from tests.processes import ROOT
 
 TUTORIAL = (ROOT / "docs/tutorial.md").read_text()
 

@@ -15,7 +15,8 @@ from cpus import boot, status
 from emu.coordinator import boost_possible
 from emu.errors import UsageError
 from emu.machine import WorkloadError
-from tests.machines import TRANSPORTS, Rig, Words, gone, leftovers
+from tests.machines import TRANSPORTS, Rig, Words
+from tests.processes import gone, leftovers
 
 
 def status_line(pid: int, name: str) -> str:

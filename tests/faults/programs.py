@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -12,7 +13,7 @@ from typing import Any
 
 from emu.errors import EmuError
 from emu.machine import Machine
-from tests.machines import leftovers
+from tests.processes import leftovers
 
 SMALL = {"memory": 16 << 20, "max_segment": 256 << 20}
 
@@ -70,6 +71,22 @@ def interrupted_at_random(seed: str, times: str, ipi: str, within_ms: str) -> in
             say(number=number, after=after, before=before, left=leftovers())
             return 1
     say(number=int(times))
+    return 0
+
+
+def interrupted_storms(times: str, ipi: str, gate: str) -> int:
+    """Storms of 8 CPUs that are interrupted: how many CPUs did not end by themselves, and were killed."""
+    draw = random.Random(5)
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    killed = 0
+    for _ in range(int(times)):
+        with contextlib.suppress(KeyboardInterrupt), Machine(8, ipi=ipi, gate=gate, **SMALL) as m:
+            coordinator = m.coordinator
+            signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.005, 0.02))
+            while True:
+                m.call_on_all("call_many", 20, 1, 0)
+        killed += coordinator.killed
+    say(killed=killed)
     return 0
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines import SLACK, TRANSPORTS, children, gone, leftovers, queue_names, run_program, running_program
+from tests.machines import TRANSPORTS
+from tests.processes import SLACK, children, gone, leftovers, queue_names, run_program, running_program
 
 WITHIN = 1.0  # seconds; what is promised is a second for 64 CPUs, and 31 ms were measured
 
@@ -127,6 +128,14 @@ class TestInterrupted:
     def test_at_many_random_instants(self, ipi: str) -> None:
         done = run_program("tests.faults.programs:interrupted_at_random", 4, 300, ipi, 40, seconds=110)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    @pytest.mark.parametrize("gate", ["off", "on"])
+    @pytest.mark.parametrize("ipi", TRANSPORTS)
+    def test_a_storm_ends_by_itself(self, ipi: str, gate: str) -> None:
+        """Who ends first answers what it was asked, or the others would wait for it until they are killed."""
+        done = run_program("tests.faults.programs:interrupted_storms", 15, ipi, gate)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert json.loads(done.stdout) == {"killed": 0}
 
     @pytest.mark.parametrize("instant", ["fork_cpus", "entry_points", "pidfd_open", "start"])
     def test_right_after(self, instant: str, monkeypatch: pytest.MonkeyPatch) -> None:

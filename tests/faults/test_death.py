@@ -10,21 +10,8 @@ import pytest
 
 from cpus import selftest, selftest_kernel, status
 from emu.errors import DiedError
-from tests.machines import (
-    BOTH_OFF,
-    IRQ_OFF,
-    MUTEX,
-    PREEMPT_OFF,
-    READ,
-    SLACK,
-    SPIN,
-    TRANSPORTS,
-    WRITE,
-    Log,
-    Rig,
-    Stuck,
-    Words,
-)
+from tests.machines import BOTH_OFF, IRQ_OFF, MUTEX, PREEMPT_OFF, READ, SPIN, TRANSPORTS, WRITE, Log, Rig, Stuck, Words
+from tests.processes import SLACK
 
 NOTICED = 0.1 * 10  # seconds; ten times what is promised
 GO_ON = {"on_cpu_death": "continue"}

@@ -13,7 +13,8 @@ import pytest
 
 from emu.errors import EmuError, NotSupportedError, ResourceError, UsageError
 from emu.machine import Machine
-from tests.machines import Rig, leftovers, needs_root, queue_names, run_program
+from tests.machines import Rig, needs_root
+from tests.processes import leftovers, queue_names, run_program
 
 QUEUES_MAX = Path("/proc/sys/fs/mqueue/queues_max")
 

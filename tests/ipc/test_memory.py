@@ -16,7 +16,8 @@ from cpus import status
 from cpus.layout import CONSTANTS, STRUCTS
 from emu.errors import ResourceError
 from ipc import memory
-from tests.machines import Rig, leftovers, run_program
+from tests.machines import Rig
+from tests.processes import leftovers, run_program
 
 MIB = 1 << 20
 LINE = CONSTANTS["CACHE_LINE"]

@@ -13,7 +13,8 @@ from emu import machines
 from emu.live_memory import LiveMemory
 from emu.monitor.reading import look
 from emu.monitor.view import View
-from tests.machines import ROOT, SLACK, Rig
+from tests.machines import Rig
+from tests.processes import ROOT, SLACK
 
 
 class Screen:

@@ -19,7 +19,8 @@ from emu.monitor.reading import look
 from emu.monitor.view import PANES, View
 from emu.raw_memory import BASE, DamagedError
 from ipc import memory
-from tests.machines import MUTEX, ROOT, Rig, Words
+from tests.machines import MUTEX, Rig, Words
+from tests.processes import ROOT
 
 PRIME = 23
 

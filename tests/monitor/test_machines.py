@@ -12,7 +12,8 @@ import pytest
 from emu import machines
 from emu.errors import ResourceError, UsageError
 from emu.machine import Machine
-from tests.machines import ROOT, SLACK, Rig
+from tests.machines import Rig
+from tests.processes import ROOT, SLACK
 
 SCRIPT = """
 import sys, time

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.machines import ROOT, SLACK, Rig
+from tests.machines import Rig
+from tests.processes import ROOT, SLACK
 
 SIZES = [(80, 24), (200, 60)]
 PANES = ("CPUs", "Locks", "Caches", "IPIs", "Memcgs", "Events")

@@ -13,7 +13,7 @@ import pytest
 from emu.errors import NotSupportedError, UsageError
 from emu.report import events, extract
 from emu.report.source import load, load_all
-from tests.machines import ROOT
+from tests.processes import ROOT
 from tests.report.conftest import TRACE, document
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.machines import TRANSPORTS, may_boost, run_workload
+from tests.machines import TRANSPORTS, may_boost
+from tests.processes import run_workload
 
 
 def emu(*argv: str) -> dict[str, Any]:

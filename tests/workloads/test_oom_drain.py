@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.machines import run_workload
+from tests.processes import run_workload
 from workloads import oom_drain
 
 SMALL = ("--memory", "256M", "--loops", "60")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cpus.patch_table import BY_NAME
-from tests.machines import run_workload
+from tests.processes import run_workload
 
 VALUES = {value.name: value for value in BY_NAME["pcp-drain"].values}
 SAFE = [name for name, value in VALUES.items() if value.safe == "yes"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines import ROOT, SLACK, environment
+from tests.processes import ROOT, SLACK, environment
 
 WORKLOAD = str(Path(__file__).with_name("prime_drains.py"))
 
