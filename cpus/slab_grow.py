@@ -60,7 +60,7 @@ def kmem_freepages(cachep, p):
     memcg = p.mem_cgroup
     p.slab_cache = cython.NULL
     p.mem_cgroup = cython.NULL
-    order = cachep.gfporder
+    order = p.order
     __free_pages(p, order)
     # Last: the reference it gives back may be the one that keeps the cache.
     if memcg != cython.NULL:

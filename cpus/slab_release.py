@@ -16,10 +16,17 @@ from cython.cimports.cpus.events import (
 )
 from cython.cimports.cpus.list_head import INIT_LIST_HEAD, list_add_tail, list_del, list_empty, list_splice_init
 from cython.cimports.cpus.locks import locks
+from cython.cimports.cpus.mm_types import page as struct_page
 from cython.cimports.cpus.rcu import call_rcu_sched, rcu_barrier_sched, synchronize_sched
 from cython.cimports.cpus.slab_common import release_cache
 from cython.cimports.cpus.slab_debug import slab_bug
-from cython.cimports.cpus.slab_def import SLAB_TYPESAFE_BY_RCU, cache_of_deact_head, cache_of_list, slab_root
+from cython.cimports.cpus.slab_def import (
+    KMALLOC_MAX_ORDER,
+    SLAB_TYPESAFE_BY_RCU,
+    cache_of_deact_head,
+    cache_of_list,
+    slab_root,
+)
 from cython.cimports.cpus.switches import (
     RELEASE_BARRIER,
     RELEASE_BARRIER_ASYNC_BATCHED,
@@ -158,8 +165,11 @@ def release_by_callback(head):
 
 
 def cache_is_alive(cachep, page):
-    """Freed metadata is poisoned; where it is another cache's already, that one has no page that waits."""
-    freed: cython.bint = cachep.flags & 0xFFFF == POISONED_LOW
+    """Freed metadata is poisoned; where it is another cache's already, that one has no page that waits; and something
+    else has hardly an order there that fits."""
+    order: cython.long = cython.cast(cython.pointer(struct_page), page).order
+    fits: cython.bint = order <= cachep.gfporder <= KMALLOC_MAX_ORDER
+    freed: cython.bint = cachep.flags & 0xFFFF == POISONED_LOW or not fits
     if not freed and atomic_fetch_add(cython.address(cachep.rcu_pages), -1) > 0:
         return True
     if not freed:
