@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 
+from cpus import selftest, slab_faces
+from cpus.layout import STRUCTS
 from emu.config import configure
 from emu.errors import UsageError
+from emu.machine import Machine
+from ipc import memory
 from workloads import cache_destroy
+from workloads import cache_destroy_loop as loop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -65,3 +70,29 @@ def test_a_violation_is_one() -> None:
 def test_refuses(args: dict[str, int]) -> None:
     with pytest.raises(UsageError):
         cache_destroy.check(configure({}), Namespace(**({"caches": 1, "delay": None} | args)))
+
+
+@pytest.mark.parametrize("allocator", ["slub", "slab"])
+def test_nothing_is_believed_of_a_freed_cache(allocator: str) -> None:
+    """Where a cache was is something else when its slabs are freed, with 12 where its order was: they are freed as
+    what they are, and each is reported."""
+    call = loop.entry_points()
+    patches = {"release-barrier": "none"}
+    with Machine(cpus=2, allocator=allocator, kernel="4.12", patches=patches, memory=64 << 20) as m:
+        cache = m.kmem_cache_create("doomed", 512, on=1, flags=("SLAB_TYPESAFE_BY_RCU",))
+        for obj in [m.cpu(1).kmem_cache_alloc(cache) for _ in range(64)]:
+            m.cpu(1).kmem_cache_free(cache, obj)
+        m.call(call["hold_callbacks"], 1, on=1)
+        assert m.kmem_cache_destroy(cache, on=1)
+        size = STRUCTS["kmem_cache"].size
+        blocks = [memory.test_heap_alloc(size) for _ in range(8)]
+        assert cache.address in blocks
+        for word in range(size // 8):
+            selftest.poke(cache.address, 12, word)
+        m.call(call["hold_callbacks"], 0, on=1)
+        m.call(call["settle"], on=0)
+        waiting = [bug for bug in slab_faces.bugs() if "used after free" in bug[4]]
+        assert len(waiting) >= 4
+        assert all(bug[2] == cache.address for bug in waiting)
+        for block in blocks:
+            memory.test_heap_free(block)
