@@ -43,11 +43,16 @@ def boost_sender(on):
         set_fifo(this_processor().pid, 2 if on else 0)
 
 
-def keep_raised(on: bool) -> None:
-    """Raise this process for a series of broadcasts, instead of for each: the coordinator's, in a measurement."""
+def keep_raised(on: bool) -> bool:
+    """Raise this process for a series of broadcasts, instead of for each: the coordinator's, in a measurement.
+
+    Returns whether it was kept so before.
+    """
     global kept_raised
+    before: cython.bint = kept_raised
     kept_raised = on
     set_fifo(this_processor().pid, 2 if on else 0)
+    return before
 
 
 def available() -> bool:

@@ -110,16 +110,13 @@ def pinned_to_first_core() -> Iterator[None]:
 
 
 @contextmanager
-def as_the_floor_sends(boosted: bool) -> Iterator[None]:
-    """The coordinator sends from there and, where it boosts its targets, is raised for the whole block."""
-    with pinned_to_first_core():
-        if boosted:
-            boost.keep_raised(True)
-        try:
-            yield
-        finally:
-            if boosted:
-                boost.keep_raised(False)
+def raised() -> Iterator[None]:
+    """The coordinator is above its targets all the time, as the floor's sender that boosts its own."""
+    before = boost.keep_raised(True)
+    try:
+        yield
+    finally:
+        boost.keep_raised(before)
 
 
 class Bench:
@@ -145,8 +142,7 @@ class Bench:
     ) -> Block:
         """One block: `rounds` calls from CPU `on`, after `warm_up` more; `gap_us` between two, spinning or asleep."""
         arguments = (action, rounds, warm_up, gap_us, int(spin), target)
-        boosted = self.machine.coordinator.plan.boosted
-        with as_the_floor_sends(boosted) if on == COORDINATOR else contextlib.nullcontext():
+        with pinned_to_first_core() if on == COORDINATOR else contextlib.nullcontext():
             self.machine.call(self._functions["send"], *arguments, on=on)
         found = {kind: self._samples(kind, rounds) for kind in ("acked", "returned", "delivered")}
         return Block(
@@ -161,6 +157,10 @@ class Bench:
     @contextmanager
     def busy(self, first: int, count: int, kind: int = PURE) -> Iterator[None]:
         """CPUs first .. first + count - 1 each run a compiled loop in user mode for the length of the block."""
+        with raised() if self.machine.coordinator.plan.boosted else contextlib.nullcontext():
+            yield from self._busy(first, count, kind)
+
+    def _busy(self, first: int, count: int, kind: int) -> Iterator[None]:
         machine = self.machine
         machine.call(self._functions["start_busy"], first, count, kind, on=COORDINATOR)
         try:
