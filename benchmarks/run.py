@@ -100,7 +100,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="5 pairs of short blocks: a look, no verdict")
     parser.add_argument("--pairs", type=int, help="pairs of blocks (default 15)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end, the report on stderr")
-    parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.json and .txt")
+    parser.add_argument("--save", metavar="NAME", help="write benchmarks/results/NAME.json")
     return parser.parse_args()
 
 
