@@ -157,19 +157,17 @@ class Bench:
     @contextmanager
     def busy(self, first: int, count: int, kind: int = PURE) -> Iterator[None]:
         """CPUs first .. first + count - 1 each run a compiled loop in user mode for the length of the block."""
-        with raised() if self.machine.coordinator.plan.boosted else contextlib.nullcontext():
-            yield from self._busy(first, count, kind)
-
-    def _busy(self, first: int, count: int, kind: int) -> Iterator[None]:
         machine = self.machine
-        machine.call(self._functions["start_busy"], first, count, kind, on=COORDINATOR)
-        try:
-            if not machine.wait_until(lambda: loop.busy_started() == count, START_SECONDS):
-                raise ResourceError(f"only {loop.busy_started()} of {count} busy CPUs ran within {START_SECONDS:.0f} s")
-            yield
-        finally:
-            loop.stop_busy()
-            machine.wait_until(lambda: loop.busy_finished() == count, START_SECONDS)
+        with raised() if machine.coordinator.plan.boosted else contextlib.nullcontext():
+            machine.call(self._functions["start_busy"], first, count, kind, on=COORDINATOR)
+            try:
+                if not machine.wait_until(lambda: loop.busy_started() == count, START_SECONDS):
+                    ran = f"only {loop.busy_started()} of {count} busy CPUs ran"
+                    raise ResourceError(f"{ran} within {START_SECONDS:.0f} s")
+                yield
+            finally:
+                loop.stop_busy()
+                machine.wait_until(lambda: loop.busy_finished() == count, START_SECONDS)
 
     def storm(self, requests: int, seed: int) -> list[tuple[int, int, int]]:
         """All CPUs send at once, `requests` together at least. Per CPU: requests addressed to it, run, wrongly run."""
